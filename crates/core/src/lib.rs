@@ -1,0 +1,1 @@
+//! What every weir engine shares: windows, budgets, buffers, schedulers, timers, traces.

@@ -1,0 +1,1 @@
+//! What weir asks of the operating system.

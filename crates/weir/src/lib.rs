@@ -1,0 +1,1 @@
+//! Streams over any path: endpoints, connections and streams on tokio.
