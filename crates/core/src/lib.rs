@@ -8,9 +8,11 @@
 //! |---|---|
 //! | [`time`], [`rng`] | the two things an engine may not fetch for itself |
 //! | [`close`], [`limits`], [`trace`] | why something ended, every cap by name, what is seen |
+//! | [`budget`], [`window`] | memory as a tree with a hard limit; flow-control credit out of it |
 //! | [`slab`], [`idmap`] | where streams live, and how a peer's number finds one |
 //! | [`sched`] | whose turn it is |
 
+pub mod budget;
 pub mod close;
 pub mod idmap;
 pub mod limits;
@@ -19,3 +21,4 @@ pub mod sched;
 pub mod slab;
 pub mod time;
 pub mod trace;
+pub mod window;
