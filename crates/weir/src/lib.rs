@@ -1,1 +1,3 @@
 //! Streams over any path: endpoints, connections and streams on tokio.
+
+pub mod security;

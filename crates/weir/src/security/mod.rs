@@ -1,0 +1,20 @@
+//! Who the peers are: keys, peer IDs, and the TLS in which both sides prove theirs to each other without a
+//! certificate authority. The forms are libp2p's, so a peer ID means the same to its implementations.
+
+mod certificate;
+mod der;
+mod error;
+mod identity;
+mod key_log;
+mod peer_id;
+mod public_key;
+mod tls;
+
+pub use certificate::CertificateError;
+pub use error::HandshakeError;
+pub use identity::{Identity, KeyError};
+pub use key_log::{KeyLogError, Observer, TlsKeyLog};
+pub use peer_id::{PeerId, PeerIdError};
+pub use public_key::{KeyType, PublicKey, PublicKeyError};
+pub use tls::PeerMismatch;
+pub(crate) use tls::{ALPN_LIBP2P, ALPN_WEIR, Credentials, peer_of};
