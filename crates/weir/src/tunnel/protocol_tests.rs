@@ -1,0 +1,220 @@
+use super::*;
+use proptest::prelude::*;
+
+use crate::tunnel::destination::tests::any_destination;
+
+fn any_text() -> impl Strategy<Value = String> {
+    "[ -~äß漢🦀]{0,300}".prop_map(|text| cut(&text, MAX_TEXT).to_owned())
+}
+
+fn any_socket() -> impl Strategy<Value = SocketAddr> {
+    prop_oneof![
+        (any::<[u8; 4]>(), any::<u16>()).prop_map(|(ip, port)| SocketAddr::from((ip, port))),
+        // Addresses of the ::ffff:0:0/96 block come back as IPv4, so they are left out here.
+        (any::<[u8; 15]>(), any::<u16>()).prop_map(|(tail, port)| {
+            let mut ip = [0x20; 16];
+            ip[1..].copy_from_slice(&tail);
+            SocketAddr::from((ip, port))
+        }),
+    ]
+}
+
+fn any_hello() -> impl Strategy<Value = Hello> {
+    (any::<u32>(), any_text()).prop_map(|(features, agent)| Hello { features, agent })
+}
+
+fn any_request() -> impl Strategy<Value = Request> {
+    prop_oneof![
+        any_hello().prop_map(Request::Control),
+        any_destination().prop_map(Request::Connect),
+        (any::<u32>(), any_socket()).prop_map(|(id, bind)| Request::Listen { id, bind }),
+        (any::<u32>(), any_socket()).prop_map(|(id, from)| Request::Accepted { id, from }),
+        Just(Request::Datagrams),
+    ]
+}
+
+fn any_notice() -> impl Strategy<Value = Notice> {
+    prop_oneof![
+        (any::<u32>(), any_text()).prop_map(|(millis, reason)| Notice::Draining {
+            grace: Duration::from_millis(u64::from(millis)),
+            reason
+        }),
+        any_text().prop_map(|reason| Notice::Closing { reason }),
+        (3u8..).prop_map(Notice::Unknown),
+    ]
+}
+
+/// Feeds `wire` in the pieces that `cuts` says; the unit and what was left of the input.
+fn read_cut(wire: &[u8], cuts: &[usize]) -> Result<Option<(Unit, Vec<u8>)>, ProtocolError> {
+    let mut reader = UnitReader::default();
+    let mut rest = Bytes::copy_from_slice(wire);
+    let mut cuts = cuts.iter().copied().cycle();
+    while !rest.is_empty() {
+        let step = cuts.next().unwrap_or(1).clamp(1, rest.len());
+        let mut piece = rest.split_to(step);
+        if let Some(unit) = reader.push(&mut piece)? {
+            assert!(!reader.is_partial());
+            return Ok(Some((unit, [piece, rest].concat())));
+        }
+        assert!(piece.is_empty(), "an unfinished unit takes all");
+        assert!(reader.body.len() <= MAX_BODY && reader.body.capacity() <= 2 * MAX_BODY);
+    }
+    Ok(None)
+}
+
+proptest! {
+    #[test]
+    fn requests_round_trip_in_any_cut(
+        request in any_request(),
+        payload in any::<Vec<u8>>(),
+        cuts in proptest::collection::vec(1usize..40, 1..10),
+    ) {
+        let mut wire = Vec::new();
+        request.write(&mut wire);
+        prop_assert!(wire.len() <= UNIT_HEADER + MAX_BODY);
+        for end in 0..wire.len() {
+            prop_assert_eq!(read_cut(&wire[..end], &cuts), Ok(None));
+        }
+        wire.extend_from_slice(&payload);
+        let (unit, rest) = read_cut(&wire, &cuts).unwrap().unwrap();
+        prop_assert_eq!(Request::read(&unit), Ok(request));
+        prop_assert_eq!(rest, payload, "payload behind a request is not touched");
+    }
+
+    #[test]
+    fn answers_round_trip(
+        hello in any_hello(), bound in any_socket(), status in 1u8..16, reason in any_text(),
+        to in any_destination(),
+    ) {
+        let refusal = Refusal { status: Status::from_code(status), reason };
+        for (request, answer) in [
+            (Request::Control(Hello::default()), Ok(Granted::Hello(hello.clone()))),
+            (Request::Listen { id: 1, bind: bound }, Ok(Granted::Listening(bound))),
+            (Request::Connect(to.clone()), Ok(Granted::Open)),
+            (Request::Connect(to.clone()), Err(refusal.clone())),
+        ] {
+            let mut wire = Vec::new();
+            write_answer(&answer, &mut wire);
+            let (unit, rest) = read_cut(&wire, &[3]).unwrap().unwrap();
+            prop_assert!(rest.is_empty());
+            prop_assert_eq!(read_answer(&request, &unit), Ok(answer));
+        }
+    }
+
+    #[test]
+    fn notices_round_trip(notice in any_notice()) {
+        let mut wire = Vec::new();
+        notice.write(&mut wire);
+        let (unit, _) = read_cut(&wire, &[1, 7]).unwrap().unwrap();
+        prop_assert_eq!(Notice::read(&unit), Ok(notice));
+    }
+
+    /// C1, C4: whatever arrives, nothing panics and nothing beyond one unit is held.
+    #[test]
+    fn hostile_bytes_neither_panic_nor_grow(
+        mut wire in proptest::collection::vec(any::<u8>(), 0..2000),
+        kind in 0u8..8,
+        honest_version in any::<bool>(),
+        cuts in proptest::collection::vec(1usize..700, 1..5),
+    ) {
+        if honest_version && wire.len() > 4 {
+            wire[0] = VERSION;
+            wire[1] = kind;
+            wire[2] &= 1;
+        }
+        if let Ok(Some((unit, _))) = read_cut(&wire, &cuts) {
+            prop_assert!(unit.body.len() <= MAX_BODY);
+            let _ = Notice::read(&unit);
+            let ask = Request::read(&unit);
+            let listen = Request::Listen { id: 0, bind: SocketAddr::from(([0; 4], 0)) };
+            for request in ask.into_iter().chain([listen, Request::Control(Hello::default())]) {
+                if let Ok(Err(refusal)) = read_answer(&request, &unit) {
+                    prop_assert!(refusal.reason.len() <= MAX_TEXT);
+                    prop_assert!(!refusal.reason.chars().any(char::is_control));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn texts_are_cut_between_characters(text in "\\PC{0,400}") {
+        let refusal = Refusal::new(Status::Failed, &text);
+        prop_assert!(refusal.reason.len() <= MAX_TEXT);
+        let mut wire = Vec::new();
+        write_answer(&Err(refusal.clone()), &mut wire);
+        let (unit, _) = read_cut(&wire, &[64]).unwrap().unwrap();
+        prop_assert_eq!(read_answer(&Request::Datagrams, &unit), Ok(Err(refusal)));
+    }
+}
+
+#[test]
+fn a_foreign_protocol_is_known_by_its_first_byte() {
+    let mut reader = UnitReader::default();
+    let verdict = reader.push(&mut Bytes::from_static(b"G"));
+    assert_eq!(verdict, Err(ProtocolError::Version(b'G')));
+    assert_eq!(ProtocolError::Version(b'G').status(), Status::BadVersion);
+}
+
+#[test]
+fn an_announced_length_is_checked_before_the_body_is_waited_for() {
+    let mut reader = UnitReader::default();
+    let verdict = reader.push(&mut Bytes::from_static(&[VERSION, CONNECT, 2, 1]));
+    assert_eq!(verdict, Err(ProtocolError::TooLong(513)));
+}
+
+#[test]
+fn fields_after_the_known_ones_are_ignored() {
+    let mut wire = Vec::new();
+    let to = Destination::new(IpAddr::from([127, 0, 0, 1]), 80).unwrap();
+    Request::Connect(to.clone()).write(&mut wire);
+    let mut unit = Unit {
+        kind: CONNECT,
+        body: wire[UNIT_HEADER..].to_vec(),
+    };
+    unit.body.extend_from_slice(b"from a later version");
+    assert_eq!(Request::read(&unit), Ok(Request::Connect(to)));
+}
+
+#[test]
+fn what_is_malformed_has_a_status() {
+    for (kind, body, status) in [
+        (CONNECT, &b""[..], Status::Malformed),
+        (CONNECT, &[1, 127, 0, 0, 1, 0, 0], Status::Malformed), // port 0
+        (CONNECT, &[3, 2, b'a', b'\n', 0, 80], Status::Malformed),
+        (CONNECT, &[2, 127, 0, 0, 1, 0, 80], Status::Malformed),
+        (LISTEN, &[0, 0, 0, 1, 3, 1, b'a', 0, 80], Status::Malformed), // a name is no bind address
+        (CONTROL, &[0, 0, 0, 0, 9, b'x'], Status::Malformed),
+        (0, b"", Status::Unsupported),
+        (99, b"", Status::Unsupported),
+    ] {
+        let error = Request::read(&Unit {
+            kind,
+            body: body.to_vec(),
+        })
+        .unwrap_err();
+        assert_eq!(error.status(), status, "{kind} {body:?}");
+    }
+}
+
+#[test]
+fn a_refusal_is_never_read_as_a_grant() {
+    let mut wire = Vec::new();
+    write_answer(&Err(Refusal::new(Status::Ok, "confused")), &mut wire);
+    assert_eq!(wire.get(1), Some(&Status::Failed.code()));
+}
+
+#[test]
+fn reasons_cannot_move_the_cursor() {
+    let refusal = Refusal::new(Status::Failed, "a\x1b[2Jb\r\nc\u{202e}d");
+    assert_eq!(refusal.reason, "a\u{fffd}[2Jb\u{fffd}\u{fffd}c\u{fffd}d");
+}
+
+#[test]
+fn status_numbers_are_distinct_and_dense() {
+    for (at, (status, code, words)) in Status::all().enumerate() {
+        assert_eq!(usize::from(code), at);
+        assert_eq!(Status::from_code(code), status);
+        assert_eq!((status.code(), status.as_str()), (code, words));
+    }
+    assert_eq!(Status::from_code(200), Status::Failed);
+}
