@@ -218,3 +218,117 @@ fn status_numbers_are_distinct_and_dense() {
     }
     assert_eq!(Status::from_code(200), Status::Failed);
 }
+
+/// The examples of docs/tunnel-protocol.md, by their names there.
+fn documented() -> Vec<(&'static str, Vec<u8>)> {
+    let weir = Hello {
+        features: 0,
+        agent: "weir/0.1".to_owned(),
+    };
+    let request = |request: Request| {
+        let mut wire = Vec::new();
+        request.write(&mut wire);
+        wire
+    };
+    let answer = |answer: Answer| {
+        let mut wire = Vec::new();
+        write_answer(&answer, &mut wire);
+        wire
+    };
+    let notice = |notice: Notice| {
+        let mut wire = Vec::new();
+        notice.write(&mut wire);
+        wire
+    };
+    let connect = |to: &str| request(Request::Connect(to.parse().unwrap()));
+    let bound = "127.0.0.1:2222".parse().unwrap();
+    let grace = Duration::from_secs(10);
+    vec![
+        (
+            "control, agent `weir/0.1`",
+            request(Request::Control(weir.clone())),
+        ),
+        ("connect to 127.0.0.1:80", connect("127.0.0.1:80")),
+        ("connect to [2001:db8::1]:443", connect("[2001:db8::1]:443")),
+        ("connect to example.org:22", connect("example.org:22")),
+        (
+            "listen 7 at 127.0.0.1:2222",
+            request(Request::Listen { id: 7, bind: bound }),
+        ),
+        (
+            "accepted 7 from 192.0.2.9:50000",
+            request(Request::Accepted {
+                id: 7,
+                from: "192.0.2.9:50000".parse().unwrap(),
+            }),
+        ),
+        ("datagrams", request(Request::Datagrams)),
+        ("granted", answer(Ok(Granted::Open))),
+        (
+            "granted, agent `weir/0.1`",
+            answer(Ok(Granted::Hello(weir))),
+        ),
+        (
+            "granted, listening at 127.0.0.1:2222",
+            answer(Ok(Granted::Listening(bound))),
+        ),
+        (
+            "refused: connection refused",
+            answer(Err(Refusal::new(Status::Refused, "connection refused"))),
+        ),
+        (
+            "not allowed, no reason",
+            answer(Err(Refusal::new(Status::NotAllowed, ""))),
+        ),
+        (
+            "draining, 10 s, `stop`",
+            notice(Notice::Draining {
+                grace,
+                reason: "stop".to_owned(),
+            }),
+        ),
+        (
+            "closing, `bye`",
+            notice(Notice::Closing {
+                reason: "bye".to_owned(),
+            }),
+        ),
+    ]
+}
+
+#[test]
+fn the_examples_of_the_specification_are_what_the_code_writes() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/tunnel-protocol.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, examples) = text.split_once("\n## Examples\n").unwrap();
+    let mut rows = Vec::new();
+    for line in examples.lines() {
+        // A row is `| what | `hex` |`, and `what` may hold code of its own.
+        let Some((what, hex)) = line
+            .strip_prefix("| ")
+            .and_then(|row| row.rsplit_once(" | `"))
+        else {
+            continue;
+        };
+        let hex = hex.trim_end_matches("` |").split(' ');
+        let bytes: Vec<u8> = hex
+            .map(|byte| u8::from_str_radix(byte, 16).unwrap())
+            .collect();
+        rows.push((what, bytes));
+    }
+    assert_eq!(rows, documented());
+}
+
+#[test]
+fn the_specification_lists_every_status() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/tunnel-protocol.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    for (status, code, _) in Status::all() {
+        let socks =
+            super::super::socks_wire::reply(super::super::socks_wire::Dialect::Socks5, status)[1];
+        let row = text.lines().find(|line| {
+            line.starts_with(&format!("| {code} | ")) && line.ends_with(&format!(" | {socks} |"))
+        });
+        assert!(row.is_some(), "status {code} with SOCKS5 reply {socks}");
+    }
+}
