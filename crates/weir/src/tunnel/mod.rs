@@ -1,5 +1,6 @@
 //! The tunnel that `weir listen` and `weir connect` run: TCP connections carried over streams.
 
+mod access;
 mod backoff;
 mod destination;
 pub mod protocol;
@@ -8,6 +9,7 @@ mod rules;
 mod socks_wire;
 mod spec;
 
+pub use access::{Admission, AllowPeers};
 pub use backoff::{Backoff, BackoffConfig};
 pub use destination::{Destination, DestinationError, Host, MAX_NAME, Name};
 pub use rules::{AllowListen, AllowTo, Rule, RuleError};
