@@ -6,4 +6,4 @@
 pub mod socket;
 mod usage;
 
-pub use usage::{Usage, usage};
+pub use usage::{Usage, lift_open_files, resident_kib, usage};

@@ -48,6 +48,40 @@ pub fn usage() -> io::Result<Usage> {
     ))
 }
 
+/// Resident memory of this process now, in KiB; `None` where the system does not say in a file.
+#[must_use]
+pub fn resident_kib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    kib_in_status(&status, "VmRSS:")
+}
+
+/// Lifts the number of files this process may have open to the most that the system allows it, and
+/// returns that number: each connection is one file.
+///
+/// # Errors
+/// When the system refuses, or has no such limit: [`io::ErrorKind::Unsupported`].
+#[cfg(unix)]
+pub fn lift_open_files() -> io::Result<u64> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(hard)
+}
+
+/// Lifts the number of files this process may have open.
+///
+/// # Errors
+/// Always [`io::ErrorKind::Unsupported`] on this system.
+#[cfg(not(unix))]
+pub fn lift_open_files() -> io::Result<u64> {
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "this system has no limit to lift",
+    ))
+}
+
 #[cfg(unix)]
 fn duration(time: nix::sys::time::TimeVal) -> Duration {
     let secs = u64::try_from(time.tv_sec()).unwrap_or(0);
@@ -71,12 +105,11 @@ fn peak_of_process(max_rss: impl TryInto<u64>) -> u64 {
 #[cfg(unix)]
 fn peak_of_this_program() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    peak_in_status(&status)
+    kib_in_status(&status, "VmHWM:")
 }
 
-#[cfg(unix)]
-fn peak_in_status(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+fn kib_in_status(status: &str, field: &str) -> Option<u64> {
+    let line = status.lines().find_map(|l| l.strip_prefix(field))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
@@ -105,8 +138,26 @@ mod tests {
     #[test]
     fn peak_is_read_from_status_text() {
         let text = "Name:\tweir\nVmPeak:\t  999 kB\nVmHWM:\t    7244 kB\nVmRSS:\t 1 kB\n";
-        assert_eq!(peak_in_status(text), Some(7244));
-        assert_eq!(peak_in_status("Name:\tweir\n"), None);
-        assert_eq!(peak_in_status("VmHWM:\t many kB\n"), None);
+        assert_eq!(kib_in_status(text, "VmHWM:"), Some(7244));
+        assert_eq!(kib_in_status(text, "VmRSS:"), Some(1));
+        assert_eq!(kib_in_status("Name:\tweir\n", "VmHWM:"), None);
+        assert_eq!(kib_in_status("VmHWM:\t many kB\n", "VmHWM:"), None);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn resident_memory_is_known_and_below_its_peak() {
+        let now = resident_kib().unwrap();
+        assert!(now > 100 && now <= usage().unwrap().max_rss_kib, "{now}");
+    }
+
+    #[test]
+    fn open_files_are_lifted_to_the_hard_limit() {
+        use nix::sys::resource::{Resource, getrlimit};
+        let lifted = lift_open_files().unwrap();
+        assert_eq!(
+            getrlimit(Resource::RLIMIT_NOFILE).unwrap(),
+            (lifted, lifted)
+        );
     }
 }
