@@ -1,0 +1,100 @@
+"""Builds weir and its peers; a peer that cannot be had is left out, and why is said."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+BENCH = Path(__file__).resolve().parent.parent
+ROOT = BENCH.parent
+GO_YAMUX = "github.com/libp2p/go-yamux/v5"
+GO_YAMUX_VERSION = "v5.1.0"
+# A module proxy that does not answer must not hold the benchmark up.
+MODULE_SECS = 20
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def target_dir(manifest):
+    out = subprocess.run(
+        ["cargo", "metadata", "--no-deps", "--format-version", "1", "--manifest-path", str(manifest)],
+        check=True, stdout=subprocess.PIPE,
+    )
+    return Path(json.loads(out.stdout)["target_directory"])
+
+
+def cargo(manifest, *more):
+    say(f"building {manifest.parent.name or manifest} ..")
+    subprocess.run(["cargo", "build", "--release", "--quiet", "--manifest-path", str(manifest), *more], check=True)
+    return target_dir(manifest) / "release"
+
+
+def go_environment(scratch, **more):
+    return {**os.environ, "GOCACHE": str(scratch / "cache"), "GOFLAGS": "", **more}
+
+
+def build_hashicorp(scratch):
+    """Against the sources that Debian's golang-github-hashicorp-yamux-dev installs."""
+    if not Path("/usr/share/gocode/src/github.com/hashicorp/yamux").is_dir():
+        return None, "not installed: apt-get install golang-go golang-github-hashicorp-yamux-dev"
+    out = scratch / "hashicorp"
+    env = go_environment(scratch, GO111MODULE="off", GOPATH="/usr/share/gocode")
+    done = subprocess.run(["go", "build", "-tags", "hashicorp", "-o", str(out), "."], cwd=BENCH / "peers/go", env=env)
+    return (out, None) if done.returncode == 0 else (None, "go build failed")
+
+
+def build_go_yamux(scratch, gopath):
+    """From a GOPATH that holds it, else by Go modules where a module proxy is reachable."""
+    out = scratch / "go-yamux"
+    command = ["go", "build", "-tags", "libp2p", "-o", str(out), "."]
+    if gopath:
+        env = go_environment(scratch, GO111MODULE="off", GOPATH=str(Path(gopath).resolve()))
+        done = subprocess.run(command, cwd=BENCH / "peers/go", env=env)
+        return (out, None) if done.returncode == 0 else (None, "go build failed")
+    module = scratch / "module"
+    shutil.rmtree(module, ignore_errors=True)
+    module.mkdir(parents=True)
+    for source in ("main.go", "libp2p.go"):
+        shutil.copy(BENCH / "peers/go" / source, module)
+    (module / "go.mod").write_text("module peer\n\ngo 1.19\n")
+    env = go_environment(scratch, GO111MODULE="on")
+    try:
+        for step in (["go", "get", f"{GO_YAMUX}@{GO_YAMUX_VERSION}"], command):
+            done = subprocess.run(step, cwd=module, env=env, timeout=MODULE_SECS, stderr=subprocess.PIPE)
+            if done.returncode != 0:
+                return None, "its module could not be downloaded; give --go-yamux GOPATH"
+    except subprocess.TimeoutExpired:
+        return None, "the module proxy does not answer; give --go-yamux GOPATH"
+    return out, None
+
+
+def build(wanted, go_yamux):
+    """Maps each implementation's name to its command; and those left out to the reason."""
+    from .plan import GO, RUST, WEIR
+
+    commands, missing = {}, {}
+    if any(name in WEIR for name in wanted):
+        weir = cargo(ROOT / "Cargo.toml", "--package", "weir-cli") / "weir"
+        for name, via in WEIR.items():
+            commands[name] = ([str(weir), "perf"], ["--via", via, "--json"])
+    peers = cargo(BENCH / "Cargo.toml")
+    for name in RUST:
+        commands[name] = ([str(peers / "bench-peer")], ["--impl", name, "--json"])
+    scratch = peers.parent / "go"
+    scratch.mkdir(parents=True, exist_ok=True)
+    for name in GO:
+        if name not in wanted:
+            continue
+        if shutil.which("go") is None:
+            missing[name] = "no Go toolchain: apt-get install golang-go golang-github-hashicorp-yamux-dev"
+            continue
+        built, why = build_hashicorp(scratch) if name == "hashicorp" else build_go_yamux(scratch, go_yamux)
+        if built:
+            commands[name] = ([str(built)], [])
+        else:
+            missing[name] = why
+    return commands, missing

@@ -1,0 +1,75 @@
+"""Runs one server and one client, each on its own core."""
+
+import json
+import os
+import signal
+import subprocess
+
+running = []
+
+
+class Failed(Exception):
+    """This implementation did not do this work."""
+
+
+def start(command, core, **more):
+    child = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, {core}), **more,
+    )
+    running.append(child)
+    return child
+
+
+def end(child, how=signal.SIGTERM):
+    """Ends a child of ours, by its own number."""
+    if child.poll() is None:
+        child.send_signal(how)
+    try:
+        out, err = child.communicate(timeout=5)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        out, err = child.communicate()
+    if child in running:
+        running.remove(child)
+    return out, err
+
+
+def end_all(*_):
+    for child in list(running):
+        end(child, signal.SIGKILL)
+
+
+def last_line(text):
+    lines = [line for line in text.splitlines() if line.startswith("{")]
+    return json.loads(lines[-1]) if lines else {}
+
+
+def once(command, work, secs, count, cores):
+    """One run: the client's JSON line with the server's use of CPU and memory added."""
+    program, flags = command
+    server = start([*program, "server", "--addr", "127.0.0.1:0", *flags], cores[0])
+    try:
+        first = server.stdout.readline()
+        if not first.startswith("{"):
+            raise Failed(f"server: {(first + end(server)[1]).strip() or 'no line'}")
+        address = json.loads(first)["listening"]
+        limit = ["--count", str(count)] if work == "idle-streams" else ["--secs", f"{secs:g}"]
+        if work == "idle-streams" and program[-1] != "perf":
+            limit += ["--secs", f"{secs:g}"]
+        client = start([*program, "client", "--addr", address, "--work", work, *limit, *flags], cores[1])
+        try:
+            out, err = client.communicate(timeout=secs * 10 + 60)
+        except subprocess.TimeoutExpired:
+            raise Failed("client: no end in time") from None
+        finally:
+            end(client, signal.SIGKILL)
+        result = last_line(out)
+        if client.returncode != 0 or not result:
+            raise Failed(f"client: {err.strip().splitlines()[-1] if err.strip() else client.returncode}")
+        used = last_line(end(server)[0])
+        result["server_cpu_s"] = used.get("cpu_s")
+        result["server_max_rss_kib"] = used.get("max_rss_kib")
+        return result
+    finally:
+        end(server)
