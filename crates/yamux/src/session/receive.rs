@@ -7,7 +7,7 @@ use crate::event::Event;
 use crate::limits::{
     COALESCE_BELOW, COPY_WHEN_PINNED, MAX_SEND_CREDIT, PINNED_LIMIT, SHED_SEARCH_BYTES,
 };
-use crate::state::Trigger;
+use crate::state::{State, Trigger};
 use crate::stream::bit;
 use crate::wire::{Flags, FrameType, Header};
 use bytes::Bytes;
@@ -28,7 +28,7 @@ impl Session {
         let key = if header.flags.contains(Flags::SYN) {
             self.handle_syn(now, header)?
         } else {
-            self.by_id.get(header.stream_id).copied()
+            self.known(header.stream_id)
         };
         let Some(key) = key else {
             self.handle_stranger(now, header);
@@ -58,6 +58,17 @@ impl Session {
                 Ok(())
             }
         }
+    }
+
+    /// The stream of an id, unless its SYN is yet to go out: until then the peer cannot know of it,
+    /// and what it says about the id means nothing (Y40).
+    #[inline]
+    fn known(&self, id: u32) -> Option<Key> {
+        let key = *self.by_id.get(id)?;
+        self.streams
+            .get(key)
+            .filter(|stream| stream.state != State::Init)?;
+        Some(key)
     }
 
     /// A frame for a stream that is over or never was (Y37, Y40, Y42): nothing but its payload
@@ -253,7 +264,7 @@ impl Session {
             return;
         };
         stream.code = code;
-        let unanswered = stream.is_inbound() && stream.state == crate::state::State::SynReceived;
+        let unanswered = stream.is_inbound() && stream.state == State::SynReceived;
         self.stats.resets_received = self.stats.resets_received.saturating_add(1);
         if unanswered {
             self.resets.count(now);
