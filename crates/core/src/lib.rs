@@ -7,18 +7,30 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`time`], [`rng`] | the two things an engine may not fetch for itself |
-//! | [`close`], [`limits`], [`trace`] | why something ended, every cap by name, what is seen |
-//! | [`budget`], [`window`] | memory as a tree with a hard limit; flow-control credit out of it |
-//! | [`slab`], [`idmap`] | where streams live, and how a peer's number finds one |
+//! | [`budget`] | memory as a tree with a hard limit at the top |
+//! | [`window`] | flow-control credit, tuned to the path, paid out of the budget |
+//! | [`buf`] | chunks to read into, and slices of them for readers |
 //! | [`sched`] | whose turn it is |
+//! | [`deliver`] | keep the peer told of the latest value, once, until acknowledged |
+//! | [`ranges`] | an ordered set of ranges with a bound |
+//! | [`rtt`], [`timer`] | how long a round trip takes, when to wake up |
+//! | [`slab`], [`idmap`] | where streams live, and how a peer's number finds one |
+//! | [`close`], [`limits`], [`trace`] | why something ended, every cap by name, what is seen |
+//! | [`pcapng`] | captures for Wireshark, encoded in memory |
 
 pub mod budget;
+pub mod buf;
 pub mod close;
+pub mod deliver;
 pub mod idmap;
 pub mod limits;
+pub mod pcapng;
+pub mod ranges;
 pub mod rng;
+pub mod rtt;
 pub mod sched;
 pub mod slab;
 pub mod time;
+pub mod timer;
 pub mod trace;
 pub mod window;
