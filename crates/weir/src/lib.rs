@@ -1,4 +1,5 @@
 //! Streams over any path: endpoints, connections and streams on tokio.
 
+mod carrier;
 pub mod security;
 pub mod tunnel;

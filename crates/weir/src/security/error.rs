@@ -6,12 +6,20 @@ use rustls::{AlertDescription, CertificateError as TlsCertificateError, Error as
 use thiserror::Error;
 
 use super::certificate::CertificateError;
+use super::identity::KeyError;
+use super::key_log::KeyLogError;
 use super::tls::PeerMismatch;
 
-/// Why a TLS handshake failed.
+/// Why this side's security could not be set up, or a TLS handshake failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum HandshakeError {
+pub enum SecurityError {
+    /// This side's own key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The log of TLS secrets that was asked for.
+    #[error(transparent)]
+    KeyLog(#[from] KeyLogError),
     /// Somebody else than the expected peer is there.
     #[error(transparent)]
     Mismatch(#[from] PeerMismatch),
@@ -44,36 +52,36 @@ pub enum HandshakeError {
     Tls(#[source] TlsError),
 }
 
-impl From<TlsError> for HandshakeError {
+impl From<TlsError> for SecurityError {
     fn from(error: TlsError) -> Self {
         match error {
             TlsError::InvalidCertificate(TlsCertificateError::Other(other)) => {
                 if let Some(mismatch) = other.0.downcast_ref::<PeerMismatch>() {
-                    return HandshakeError::Mismatch(*mismatch);
+                    return SecurityError::Mismatch(*mismatch);
                 }
                 match other.0.downcast_ref::<CertificateError>() {
-                    Some(ours) => HandshakeError::Certificate(ours.clone()),
-                    None => HandshakeError::Tls(TlsCertificateError::Other(other).into()),
+                    Some(ours) => SecurityError::Certificate(ours.clone()),
+                    None => SecurityError::Tls(TlsCertificateError::Other(other).into()),
                 }
             }
-            TlsError::NoCertificatesPresented => HandshakeError::NoCertificate,
+            TlsError::NoCertificatesPresented => SecurityError::NoCertificate,
             TlsError::NoApplicationProtocol
             | TlsError::AlertReceived(AlertDescription::NoApplicationProtocol) => {
-                HandshakeError::NoCommonProtocol
+                SecurityError::NoCommonProtocol
             }
-            TlsError::AlertReceived(alert) => HandshakeError::Refused(alert),
-            TlsError::InvalidMessage(_) => HandshakeError::NotTls,
-            TlsError::PeerIncompatible(why) => HandshakeError::Incompatible(why),
-            other => HandshakeError::Tls(other),
+            TlsError::AlertReceived(alert) => SecurityError::Refused(alert),
+            TlsError::InvalidMessage(_) => SecurityError::NotTls,
+            TlsError::PeerIncompatible(why) => SecurityError::Incompatible(why),
+            other => SecurityError::Tls(other),
         }
     }
 }
 
-impl From<io::Error> for HandshakeError {
+impl From<io::Error> for SecurityError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::UnexpectedEof => HandshakeError::Ended,
-            _ => HandshakeError::Io(error),
+            io::ErrorKind::UnexpectedEof => SecurityError::Ended,
+            _ => SecurityError::Io(error),
         }
     }
 }

@@ -25,11 +25,11 @@ pub struct KeyLogError {
 #[derive(Default)]
 pub struct TlsKeyLog {
     file: Option<Mutex<File>>,
-    observer: Option<Observer>,
+    observer: Option<KeyObserver>,
 }
 
 /// Called with every line of a key log, without its line break.
-pub type Observer = Box<dyn Fn(&str) + Send + Sync>;
+pub type KeyObserver = Box<dyn Fn(&str) + Send + Sync>;
 
 impl TlsKeyLog {
     /// Opens the file that `SSLKEYLOGFILE` names; `None` when it is not set or empty.
@@ -65,7 +65,7 @@ impl TlsKeyLog {
 
     /// Hands every line to `observer` too: a packet capture keeps the keys beside the packets.
     #[must_use]
-    pub fn observed_by(mut self, observer: Observer) -> TlsKeyLog {
+    pub fn observed_by(mut self, observer: KeyObserver) -> TlsKeyLog {
         self.observer = Some(observer);
         self
     }

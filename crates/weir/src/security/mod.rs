@@ -11,10 +11,11 @@ mod public_key;
 mod tls;
 
 pub use certificate::CertificateError;
-pub use error::HandshakeError;
+pub use error::SecurityError;
+pub(crate) use error::alert_in_words;
 pub use identity::{Identity, KeyError};
-pub use key_log::{KeyLogError, Observer, TlsKeyLog};
+pub use key_log::{KeyLogError, KeyObserver, TlsKeyLog};
 pub use peer_id::{PeerId, PeerIdError};
 pub use public_key::{KeyType, PublicKey, PublicKeyError};
 pub use tls::PeerMismatch;
-pub(crate) use tls::{ALPN_LIBP2P, ALPN_WEIR, Credentials, peer_of};
+pub(crate) use tls::{ALPN_LIBP2P, ALPN_WEIR, Security, peer_of};

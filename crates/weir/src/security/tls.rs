@@ -6,6 +6,7 @@
 //! not need the saved half millisecond.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -24,7 +25,9 @@ use rustls::{
 use thiserror::Error;
 
 use super::certificate::{self, CertificateError};
+use super::error::SecurityError;
 use super::identity::{Identity, KeyError};
+use super::key_log::TlsKeyLog;
 use super::peer_id::PeerId;
 
 /// ALPN of yamux between two weir endpoints.
@@ -44,7 +47,7 @@ pub struct PeerMismatch {
 
 /// What this side shows to its peers: a certificate for its identity, made once for an endpoint.
 #[derive(Clone)]
-pub(crate) struct Credentials {
+pub(crate) struct Security {
     peer_id: PeerId,
     certificate: Arc<SingleCertAndKey>,
     key_log: Arc<dyn KeyLog>,
@@ -52,19 +55,31 @@ pub(crate) struct Credentials {
     server: ConfigBuilder<ServerConfig, WantsVerifier>,
 }
 
-impl Credentials {
-    /// Makes a fresh certificate for this identity.
+impl Security {
+    /// Makes a fresh certificate for this identity. Secrets are logged to `key_log`, else to the file that
+    /// `SSLKEYLOGFILE` names, else nowhere.
     ///
     /// # Errors
-    /// When the cryptographic library fails to make one.
-    pub(crate) fn new(identity: &Identity) -> Result<Credentials, KeyError> {
-        Credentials::with_time(identity, Arc::new(DefaultTimeProvider))
+    /// When the cryptographic library fails, or the key log cannot be opened.
+    pub(crate) fn new(
+        identity: &Identity,
+        key_log: Option<&Path>,
+    ) -> Result<Security, SecurityError> {
+        let log = match key_log {
+            Some(path) => Some(TlsKeyLog::open(path)?),
+            None => TlsKeyLog::from_env()?,
+        };
+        let mut security = Security::with_time(identity, Arc::new(DefaultTimeProvider))?;
+        if let Some(log) = log {
+            security.key_log = Arc::new(log);
+        }
+        Ok(security)
     }
 
-    fn with_time(
+    pub(crate) fn with_time(
         identity: &Identity,
         time: Arc<dyn TimeProvider>,
-    ) -> Result<Credentials, KeyError> {
+    ) -> Result<Security, KeyError> {
         let (certificate, key) = certificate::generate(identity)?;
         let failed = |_| KeyError::Crypto("set TLS up with");
         let provider = provider();
@@ -72,7 +87,7 @@ impl Credentials {
         let key = CertifiedKey::from_der(vec![certificate], key, provider).map_err(failed)?;
         let client = ClientConfig::builder_with_details(provider.clone(), time.clone());
         let server = ServerConfig::builder_with_details(provider.clone(), time);
-        Ok(Credentials {
+        Ok(Security {
             peer_id: identity.peer_id(),
             certificate: Arc::new(SingleCertAndKey::from(key)),
             key_log: Arc::new(NoKeyLog),
@@ -81,9 +96,9 @@ impl Credentials {
         })
     }
 
-    /// Hands the secrets of every connection to `key_log`, so that captured packets can be read.
+    /// Hands the secrets of every connection to `key_log`, instead of what [`new`](Security::new) chose.
     #[must_use]
-    pub(crate) fn with_key_log(mut self, key_log: Arc<dyn KeyLog>) -> Credentials {
+    pub(crate) fn with_key_log(mut self, key_log: Arc<dyn KeyLog>) -> Security {
         self.key_log = key_log;
         self
     }
@@ -128,9 +143,9 @@ impl Credentials {
     }
 }
 
-impl fmt::Debug for Credentials {
+impl fmt::Debug for Security {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Credentials({})", self.peer_id)
+        write!(f, "Security({})", self.peer_id)
     }
 }
 
@@ -227,7 +242,7 @@ impl PeerVerifier {
     }
 }
 
-/// Carries a typed error of ours through rustls; [`HandshakeError`](super::HandshakeError) takes it out again.
+/// Carries a typed error of ours through rustls; [`SecurityError`] takes it out again.
 fn refuse(error: impl std::error::Error + Send + Sync + 'static) -> rustls::Error {
     rustls::CertificateError::Other(OtherError(Arc::new(error))).into()
 }

@@ -1,0 +1,336 @@
+//! The TLS handshake, over rustls' unbuffered interface. Records are fed to rustls one by one, so that it stops
+//! exactly where the handshake does and every byte after it is left to [`Records`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use rustls::client::{ClientConfig, UnbufferedClientConnection};
+use rustls::pki_types::ServerName;
+use rustls::server::{ServerConfig, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
+use rustls::{CommonState, Error as RustlsError};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::record::{HEADER, Keys, Records};
+use super::tap::{Tap, Tapped};
+use super::tls::TlsCarrier;
+use crate::security::{ALPN_WEIR, PeerId, Security, SecurityError, peer_of};
+
+/// rustls ends a handshake message at 64 KiB; a few records' worth more is never needed.
+const MAX_BUFFERED: usize = 128 * 1024;
+/// One read brings the whole flight of either side (under 3 KiB), or the start of the data behind it.
+const READ: usize = 16 * 1024;
+/// How long, and for how many reads of what it sent meanwhile, a refused peer may take to read why.
+const ALERT_TIME: Duration = Duration::from_secs(1);
+const ALERT_READS: usize = 16;
+
+/// What the handshake found out about the peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PeerInfo {
+    /// Who it is, proven.
+    pub(crate) peer_id: PeerId,
+    /// The application protocol that both sides speak.
+    pub(crate) alpn: Vec<u8>,
+}
+
+impl Security {
+    /// Secures a TCP connection that this side dialled, for weir's own protocol.
+    ///
+    /// # Errors
+    /// As [`connect_tls`].
+    pub(crate) async fn connect(
+        &self,
+        stream: TcpStream,
+        expect: Option<PeerId>,
+        tap: Option<Box<dyn Tap>>,
+    ) -> Result<(TlsCarrier<Tapped<TcpStream>>, PeerInfo), SecurityError> {
+        let config = self.client(expect, &[ALPN_WEIR]);
+        connect_tls(Tapped::new(stream, tap), config).await
+    }
+
+    /// Secures a TCP connection that was accepted, for weir's own protocol.
+    ///
+    /// # Errors
+    /// As [`accept_tls`].
+    pub(crate) async fn accept(
+        &self,
+        stream: TcpStream,
+        tap: Option<Box<dyn Tap>>,
+    ) -> Result<(TlsCarrier<Tapped<TcpStream>>, PeerInfo), SecurityError> {
+        let config = self.server(None, &[ALPN_WEIR]);
+        accept_tls(Tapped::new(stream, tap), config).await
+    }
+}
+
+/// Secures a connection that this side dialled. The caller sets the time limit; cancelling drops the connection.
+///
+/// # Errors
+/// When the peer is not the one expected, breaks a rule, or the network fails. A server learns who its client is
+/// last: it may refuse this side after this has returned, which shows as an error of the first read.
+pub(crate) async fn connect_tls<S>(
+    stream: S,
+    config: Arc<ClientConfig>,
+) -> Result<(TlsCarrier<S>, PeerInfo), SecurityError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    // The peer is known by its key. A name is required though never sent.
+    let nobody = ServerName::from(std::net::IpAddr::from([0, 0, 0, 0]));
+    let connection = UnbufferedClientConnection::new(config, nobody)?;
+    Handshake::new(stream, connection).run().await
+}
+
+/// Secures a connection that was accepted. The caller sets the time limit; cancelling drops the connection.
+///
+/// # Errors
+/// When the peer is not the one expected, breaks a rule, or the network fails.
+pub(crate) async fn accept_tls<S>(
+    stream: S,
+    config: Arc<ServerConfig>,
+) -> Result<(TlsCarrier<S>, PeerInfo), SecurityError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let connection = UnbufferedServerConnection::new(config)?;
+    Handshake::new(stream, connection).run().await
+}
+
+/// What rustls wants done next.
+enum Step {
+    /// To be asked again: it has more to say.
+    Again,
+    /// The bytes in `outgoing` are to be sent.
+    Transmit,
+    /// More records from the peer.
+    Receive,
+    Done,
+}
+
+/// One of rustls' two kinds of connection.
+trait Side {
+    fn step(
+        &mut self,
+        incoming: &mut [u8],
+        outgoing: &mut Vec<u8>,
+    ) -> (usize, Result<Step, RustlsError>);
+    fn common(&self) -> &CommonState;
+    fn into_records(self) -> Result<Records, RustlsError>;
+}
+
+impl Side for UnbufferedClientConnection {
+    fn step(
+        &mut self,
+        incoming: &mut [u8],
+        outgoing: &mut Vec<u8>,
+    ) -> (usize, Result<Step, RustlsError>) {
+        act(self.process_tls_records(incoming), outgoing)
+    }
+
+    fn common(&self) -> &CommonState {
+        self
+    }
+
+    fn into_records(self) -> Result<Records, RustlsError> {
+        let (secrets, kernel) = self.dangerous_into_kernel_connection()?;
+        Records::new(
+            kernel.negotiated_cipher_suite(),
+            secrets,
+            Keys::Client(kernel),
+        )
+    }
+}
+
+impl Side for UnbufferedServerConnection {
+    fn step(
+        &mut self,
+        incoming: &mut [u8],
+        outgoing: &mut Vec<u8>,
+    ) -> (usize, Result<Step, RustlsError>) {
+        act(self.process_tls_records(incoming), outgoing)
+    }
+
+    fn common(&self) -> &CommonState {
+        self
+    }
+
+    fn into_records(self) -> Result<Records, RustlsError> {
+        let (secrets, kernel) = self.dangerous_into_kernel_connection()?;
+        Records::new(
+            kernel.negotiated_cipher_suite(),
+            secrets,
+            Keys::Server(kernel),
+        )
+    }
+}
+
+/// Does what rustls' state asks for. Returns the bytes to discard from the front of the input.
+fn act<D>(
+    status: UnbufferedStatus<'_, '_, D>,
+    outgoing: &mut Vec<u8>,
+) -> (usize, Result<Step, RustlsError>) {
+    let step = status.state.and_then(|state| match state {
+        ConnectionState::EncodeTlsData(record) => encode(record, outgoing),
+        ConnectionState::TransmitTlsData(transmit) => {
+            transmit.done();
+            Ok(Step::Transmit)
+        }
+        ConnectionState::BlockedHandshake => Ok(Step::Receive),
+        ConnectionState::WriteTraffic(_) => Ok(Step::Done),
+        _ => Err(RustlsError::HandshakeNotComplete),
+    });
+    (status.discard, step)
+}
+
+fn encode<D>(
+    mut record: EncodeTlsData<'_, D>,
+    outgoing: &mut Vec<u8>,
+) -> Result<Step, RustlsError> {
+    let failed = |e: EncodeError| RustlsError::General(e.to_string());
+    // Asking with no room is how to learn the size.
+    let size = match record.encode(&mut []) {
+        Ok(_) => 0,
+        Err(EncodeError::InsufficientSize(e)) => e.required_size,
+        Err(e) => return Err(failed(e)),
+    };
+    let start = outgoing.len();
+    outgoing.resize(start + size, 0);
+    if let Some(room) = outgoing.get_mut(start..).filter(|room| !room.is_empty()) {
+        record.encode(room).map_err(failed)?;
+    }
+    Ok(Step::Again)
+}
+
+struct Handshake<S, C> {
+    stream: S,
+    connection: C,
+    incoming: BytesMut,
+    outgoing: Vec<u8>,
+}
+
+impl<S, C> Handshake<S, C>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    C: Side,
+{
+    fn new(stream: S, connection: C) -> Self {
+        Handshake {
+            stream,
+            connection,
+            incoming: BytesMut::with_capacity(READ),
+            outgoing: Vec::with_capacity(4096),
+        }
+    }
+
+    async fn run(mut self) -> Result<(TlsCarrier<S>, PeerInfo), SecurityError> {
+        // Records to show to rustls: one more whenever a handshake message goes on in the next.
+        let mut count = 1;
+        loop {
+            let shown = first_records(&self.incoming, count)?.unwrap_or(0);
+            let records = self.incoming.get_mut(..shown).unwrap_or_default();
+            let (used, step) = self.connection.step(records, &mut self.outgoing);
+            self.incoming.advance(used.min(self.incoming.len()));
+            match step {
+                Ok(Step::Again) => {}
+                Ok(Step::Transmit) => self.transmit().await?,
+                Ok(Step::Done) => break,
+                Ok(Step::Receive) => {
+                    count = if used == 0 && shown > 0 { count + 1 } else { 1 };
+                    while first_records(&self.incoming, count)?.is_none() {
+                        self.receive().await?;
+                    }
+                }
+                Err(error) => {
+                    // Within a second a peer that listens has read the alert; the error is reported anyway.
+                    let _ = timeout(ALERT_TIME, self.send_alert(shown - used.min(shown))).await;
+                    return Err(error.into());
+                }
+            }
+            // A record that was used up makes room for the next.
+            if used > 0 {
+                count = 1;
+            }
+        }
+        self.finish()
+    }
+
+    fn finish(self) -> Result<(TlsCarrier<S>, PeerInfo), SecurityError> {
+        let common = self.connection.common();
+        let peer_id = peer_of(common.peer_certificates())?;
+        // RFC 7301 3.2 lets a side ignore ALPN; here it is how both know what they speak.
+        let alpn = common
+            .alpn_protocol()
+            .ok_or(SecurityError::NoCommonProtocol)?;
+        let info = PeerInfo {
+            peer_id,
+            alpn: alpn.to_vec(),
+        };
+        let records = self.connection.into_records()?;
+        Ok((TlsCarrier::new(self.stream, records, self.incoming), info))
+    }
+
+    async fn transmit(&mut self) -> Result<(), SecurityError> {
+        self.stream.write_all(&self.outgoing).await?;
+        self.stream.flush().await?;
+        self.outgoing.clear();
+        Ok(())
+    }
+
+    async fn receive(&mut self) -> Result<(), SecurityError> {
+        if self.incoming.len() > MAX_BUFFERED {
+            return Err(SecurityError::NotTls);
+        }
+        self.incoming.reserve(READ);
+        match self.stream.read_buf(&mut self.incoming).await? {
+            0 => Err(SecurityError::Ended),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells the peer why, and waits for it to hang up: closing a socket with unread bytes resets the connection,
+    /// and the peer would lose the alert. `shown` bytes are what rustls has seen and not used.
+    async fn send_alert(&mut self, shown: usize) -> Result<(), SecurityError> {
+        loop {
+            let records = self.incoming.get_mut(..shown).unwrap_or_default();
+            if !matches!(
+                self.connection.step(records, &mut self.outgoing),
+                (0, Ok(Step::Again))
+            ) {
+                break;
+            }
+        }
+        self.transmit().await?;
+        self.stream.shutdown().await?;
+        for _ in 0..ALERT_READS {
+            self.incoming.clear();
+            self.receive().await?;
+        }
+        Ok(())
+    }
+}
+
+/// The length of the first `count` records, once they are all there.
+fn first_records(bytes: &[u8], count: usize) -> Result<Option<usize>, SecurityError> {
+    let mut end = 0;
+    for _ in 0..count {
+        let rest = bytes.get(end..).unwrap_or_default();
+        // Content types 20 to 23, version 3.x: anything else is another protocol, and waiting for as many bytes
+        // as its text seems to announce would be in vain.
+        if let [kind, version, ..] = *rest
+            && !(matches!(kind, 20..=23) && version == 3)
+        {
+            return Err(SecurityError::NotTls);
+        }
+        let [_, _, _, high, low, ..] = *rest else {
+            return Ok(None);
+        };
+        let len = HEADER + usize::from(u16::from_be_bytes([high, low]));
+        if rest.len() < len {
+            return Ok(None);
+        }
+        end += len;
+    }
+    Ok(Some(end))
+}
