@@ -1,5 +1,63 @@
 //! Streams over any path: endpoints, connections and streams on tokio.
+//!
+//! An application asks for a stream to a peer; weir carries it and can say at any moment why the
+//! stream moves or stands still. A peer is known by its public key, its [`PeerId`].
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use weir::{Endpoint, Identity};
+//!
+//! let server = Endpoint::builder().identity(Identity::generate()?).bind("127.0.0.1:0").await?;
+//! let target = format!("{}@{}", server.peer_id(), server.local_addr());
+//! tokio::spawn(async move {
+//!     let connection = server.accept().await.expect("an open endpoint");
+//!     let (mut send, mut recv) = connection.accept_bi().await.expect("a stream");
+//!     while let Some(mut chunk) = recv.read_chunk(64 * 1024).await.expect("bytes") {
+//!         send.write_chunk(&mut chunk).await.expect("a reader");
+//!     }
+//!     send.finish().expect("an open stream");
+//!     connection.closed().await;
+//! });
+//!
+//! let client = Endpoint::builder().identity(Identity::generate()?).client().await?;
+//! let connection = client.connect(&target).await?;
+//! let (mut send, mut recv) = connection.open_bi().await?;
+//! send.write_all(b"hello").await?;
+//! send.finish()?;
+//! assert_eq!(recv.read_to_end(1024).await?, b"hello");
+//! # Ok(()) }
+//! ```
 
+mod accept;
+mod bare;
 mod carrier;
+mod config;
+mod connection;
+mod dial;
+mod drive;
+mod endpoint;
+mod error;
+mod layer;
+mod observe;
 pub mod security;
+mod stats;
+mod stream;
+mod target;
 pub mod tunnel;
+mod via;
+
+pub use bare::BareStream;
+pub use config::Config;
+pub use connection::Connection;
+pub use endpoint::{Builder, Endpoint};
+pub use error::{ConnectError, ConnectionError, EndpointError, StreamError};
+pub use observe::{ConnectionInfo, Observer, SharedObserver, Tap};
+pub use security::{Identity, PeerId};
+pub use stats::{HeldBy, Stats, StreamStats};
+pub use stream::{RecvStream, SendStream, Stream};
+pub use target::Target;
+pub use via::{UnknownVia, Via};
+
+pub use weir_core::budget::Budget;
+pub use weir_core::close::CloseReason;
+pub use weir_core::sched::Priority;

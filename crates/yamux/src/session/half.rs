@@ -185,6 +185,10 @@ impl Session {
         };
         stream.bits.clear(bit::FIN_DUE);
         stream.bits.set(bit::FIN_SENT);
+        // Whoever waits for the flush has it now.
+        if stream.bits.take(bit::WANTS_WRITE) {
+            self.news.push(Event::Writable(key));
+        }
         self.transition(now, key, Trigger::FinSent);
         let Some(stream) = self.streams.get_mut(key) else {
             return;

@@ -7,6 +7,7 @@ mod half;
 mod input;
 mod open;
 mod ping;
+mod progress;
 mod read;
 mod receive;
 mod stats;

@@ -1,0 +1,145 @@
+//! Reaching a host by TCP: every address of the name, each with a head start.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::error::ConnectError;
+use crate::target::Target;
+
+/// RFC 8305 section 5: the recommended delay between connection attempts.
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// A TCP connection to the first address of `target` that answers.
+pub(crate) async fn tcp(target: &Target, limit: Duration) -> Result<TcpStream, ConnectError> {
+    let resolve = |source| ConnectError::Resolve {
+        host: target.host.clone(),
+        source,
+    };
+    let found = lookup_host((target.host.as_str(), target.port))
+        .await
+        .map_err(resolve)?;
+    let addresses = interleave(found.collect());
+    let Some(&last) = addresses.last() else {
+        return Err(resolve(io::Error::new(
+            io::ErrorKind::NotFound,
+            "the name has no address",
+        )));
+    };
+    match timeout(limit, race(addresses)).await {
+        Ok(result) => {
+            let stream = result?;
+            // Frames are batched already; the kernel's waiting would only add to the delay.
+            stream
+                .set_nodelay(true)
+                .map_err(|source| ConnectError::Dial {
+                    address: last,
+                    source,
+                })?;
+            Ok(stream)
+        }
+        Err(_) => Err(ConnectError::Dial {
+            address: last,
+            source: io::ErrorKind::TimedOut.into(),
+        }),
+    }
+}
+
+/// The two ends of a connected socket.
+pub(crate) fn addresses(stream: &TcpStream) -> Result<(SocketAddr, SocketAddr), ConnectError> {
+    let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+    let wrong = |source| ConnectError::Dial {
+        address: unknown,
+        source,
+    };
+    Ok((
+        stream.local_addr().map_err(wrong)?,
+        stream.peer_addr().map_err(wrong)?,
+    ))
+}
+
+/// RFC 8305 section 4: the families take turns, the resolver's first one first.
+fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) = addresses
+        .into_iter()
+        .partition(|address| address.is_ipv6() == first_is_v6);
+    let mut second = second.into_iter();
+    let mut turns = Vec::new();
+    for address in first {
+        turns.push(address);
+        turns.extend(second.next());
+    }
+    turns.extend(second);
+    turns
+}
+
+/// RFC 8305 section 5: the next attempt starts after the delay, or when one fails; the first to
+/// connect wins and the others are dropped.
+async fn race(addresses: Vec<SocketAddr>) -> Result<TcpStream, ConnectError> {
+    let mut attempts = JoinSet::new();
+    let mut waiting = addresses.into_iter();
+    let mut failed = None;
+    loop {
+        match waiting.next() {
+            Some(address) => {
+                attempts.spawn(async move {
+                    TcpStream::connect(address)
+                        .await
+                        .map_err(|source| ConnectError::Dial { address, source })
+                });
+            }
+            None if attempts.is_empty() => {
+                let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+                let source = io::Error::from(io::ErrorKind::AddrNotAvailable);
+                return Err(failed.unwrap_or(ConnectError::Dial {
+                    address: unknown,
+                    source,
+                }));
+            }
+            None => {}
+        }
+        let more = waiting.len() > 0;
+        tokio::select! {
+            Some(ended) = attempts.join_next() => match ended {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => failed = Some(error),
+                Err(_) => {}
+            },
+            () = sleep(ATTEMPT_DELAY), if more => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns() {
+        // RFC 8305 section 4
+        let v4 = |n: u8| SocketAddr::from(([10, 0, 0, n], 1));
+        let v6 = |n: u16| SocketAddr::from(([1, 0, 0, 0, 0, 0, 0, n], 1));
+        let turns = interleave(vec![v6(1), v6(2), v6(3), v4(1)]);
+        assert_eq!(turns, [v6(1), v4(1), v6(2), v6(3)]);
+    }
+
+    #[tokio::test]
+    async fn a_dead_address_does_not_keep_a_living_one_waiting() {
+        // RFC 8305 section 5: a failed attempt starts the next at once.
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let alive = listener.local_addr().unwrap();
+        let dead = {
+            let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            gone.local_addr().unwrap()
+        };
+        let stream = race(vec![dead, alive]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), alive);
+        let error = race(vec![dead]).await.unwrap_err().to_string();
+        assert!(error.contains(&dead.to_string()), "{error}");
+    }
+}

@@ -1,0 +1,227 @@
+//! The task that owns a connection's carrier.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use tokio::time::Sleep;
+use weir_core::buf::ReadBuf;
+use weir_yamux::{CarrierState, Input, TransmitBuf};
+
+use super::shared::Shared;
+use crate::carrier::Carrier;
+
+/// Slices in one vectored write; the system takes at most 1,024, and 128 of the large ones are
+/// more than a socket's send buffer holds.
+const WRITE_SLICES: usize = 128;
+/// Writes in a row before the readers get their turn.
+const WRITES_PER_TURN: usize = 8;
+
+/// Everything of a connection that only its task touches.
+pub(super) struct Task<C> {
+    shared: Arc<Shared>,
+    carrier: C,
+    read_buf: ReadBuf,
+    inputs: Vec<Bytes>,
+    out: TransmitBuf,
+    woken: Vec<Waker>,
+    sleep: Pin<Box<Sleep>>,
+    /// Nothing more can be read: the peer ended its direction, or the carrier failed.
+    read_ended: bool,
+    /// The carrier failed: nothing more can be written either.
+    broken: bool,
+    /// The carrier refused bytes when it was last asked.
+    blocked: bool,
+}
+
+/// How far one part of a turn came.
+#[derive(PartialEq, Eq)]
+enum Progress {
+    /// The carrier has no more for now, and will wake the task.
+    Waiting,
+    /// There may be more at once.
+    More,
+}
+
+impl<C: Carrier> Task<C> {
+    pub(super) fn new(shared: Arc<Shared>, carrier: C, read_buf: ReadBuf) -> Self {
+        Task {
+            sleep: Box::pin(tokio::time::sleep_until(shared.tokio_time(shared.now()))),
+            shared,
+            carrier,
+            read_buf,
+            inputs: Vec::new(),
+            out: TransmitBuf::default(),
+            woken: Vec::new(),
+            read_ended: false,
+            broken: false,
+            blocked: false,
+        }
+    }
+
+    /// Runs until the engine has said its last word and the carrier has taken it.
+    pub(super) async fn run(mut self) {
+        poll_fn(|cx| self.turn(cx)).await;
+        // The peer reads the GoAway and then the end; an error here concerns nobody any more.
+        let _ = poll_fn(|cx| self.carrier.poll_close(cx)).await;
+    }
+
+    /// One turn: read a batch, run what is due, write what is ready.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.shared.awake();
+        let read = self.read(cx);
+        let timed = self.timers(cx);
+        let written = self.write(cx);
+        if self.shared.reason().is_some() && (self.out.is_empty() || self.broken) {
+            return Poll::Ready(());
+        }
+        if read == Progress::More || timed == Progress::More || written == Progress::More {
+            // The readers that were woken stand in the run queue before this task.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if !self.shared.sleep(cx) {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> Progress {
+        if self.read_ended {
+            return Progress::Waiting;
+        }
+        match self
+            .carrier
+            .poll_read(cx, &mut self.read_buf, &mut self.inputs)
+        {
+            Poll::Pending => return Progress::Waiting,
+            Poll::Ready(Ok(true)) => {}
+            Poll::Ready(Ok(false)) => {
+                self.read_ended = true;
+                self.hand_up(Some(Input::End));
+                return Progress::More;
+            }
+            Poll::Ready(Err(error)) => {
+                self.fail(&error);
+                return Progress::More;
+            }
+        }
+        self.hand_up(None);
+        Progress::More
+    }
+
+    /// Gives the engine what was read, and wakes the readers once it has seen all of it.
+    fn hand_up(&mut self, last: Option<Input>) {
+        let now = self.shared.now();
+        let mut state = self.shared.lock();
+        for bytes in self.inputs.drain(..) {
+            state.session.handle_input(now, Input::Data(bytes));
+        }
+        if let Some(last) = last {
+            state.session.handle_input(now, last);
+        }
+        self.shared.settle(&mut state, &mut self.woken);
+        drop(state);
+        self.wake();
+    }
+
+    /// The carrier is broken, whichever direction noticed it.
+    fn fail(&mut self, error: &io::Error) {
+        self.read_ended = true;
+        self.broken = true;
+        self.out.clear();
+        self.inputs.clear();
+        self.hand_up(Some(Input::Lost(error.to_string())));
+    }
+
+    fn timers(&mut self, cx: &mut Context<'_>) -> Progress {
+        let Some((due, _)) = self.shared.lock().session.poll_timeout() else {
+            return Progress::Waiting;
+        };
+        let due = self.shared.tokio_time(due);
+        // A later deadline is met when the earlier one fires in vain: cheaper than moving the
+        // timer for every batch.
+        if due < self.sleep.deadline() || self.sleep.is_elapsed() {
+            self.sleep.as_mut().reset(due);
+        }
+        if self.sleep.as_mut().poll(cx).is_pending() {
+            return Progress::Waiting;
+        }
+        let now = self.shared.now();
+        let mut state = self.shared.lock();
+        state.session.handle_timeout(now);
+        self.shared.settle(&mut state, &mut self.woken);
+        drop(state);
+        self.wake();
+        Progress::More
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>) -> Progress {
+        for _ in 0..WRITES_PER_TURN {
+            if self.out.is_empty() && !self.fill() {
+                return self.flush(cx);
+            }
+            let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
+            let count = self.out.fill_slices(&mut slices);
+            let slices = slices.get(..count).unwrap_or_default();
+            match self.carrier.poll_write(cx, slices) {
+                Poll::Ready(Ok(taken)) => self.out.advance(taken),
+                Poll::Ready(Err(error)) => {
+                    self.fail(&error);
+                    return Progress::More;
+                }
+                Poll::Pending => {
+                    self.set_blocked(true);
+                    return Progress::Waiting;
+                }
+            }
+            self.set_blocked(false);
+        }
+        Progress::More
+    }
+
+    /// Asks the engine for the next batch of frames; `false` when it has none.
+    fn fill(&mut self) -> bool {
+        let now = self.shared.now();
+        let mut state = self.shared.lock();
+        state.session.poll_transmit(now, &mut self.out);
+        self.shared.settle(&mut state, &mut self.woken);
+        drop(state);
+        self.wake();
+        !self.out.is_empty()
+    }
+
+    /// Carriers that seal in batches may still hold bytes of their own.
+    fn flush(&mut self, cx: &mut Context<'_>) -> Progress {
+        match self.carrier.poll_flush(cx) {
+            Poll::Ready(Ok(())) => self.set_blocked(false),
+            Poll::Ready(Err(error)) => {
+                self.fail(&error);
+                return Progress::More;
+            }
+            Poll::Pending => self.set_blocked(true),
+        }
+        Progress::Waiting
+    }
+
+    fn set_blocked(&mut self, blocked: bool) {
+        if self.blocked == blocked {
+            return;
+        }
+        self.blocked = blocked;
+        self.shared.set_carrier(if blocked {
+            CarrierState::Blocked
+        } else {
+            CarrierState::Ready
+        });
+    }
+
+    fn wake(&mut self) {
+        for waker in self.woken.drain(..) {
+            waker.wake();
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The seam between the public handles and the engine that stands behind a connection.
+//!
+//! A connection is chosen at run time, so one virtual call stands here and nowhere else. All calls
+//! are made from any task; none waits, none holds a lock across a system call.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+use weir_core::close::CloseReason;
+use weir_core::sched::Priority;
+use weir_core::slab::Key;
+
+use crate::error::{ConnectionError, StreamError};
+use crate::stats::Stats;
+
+/// One connection's streams, whatever carries them.
+pub(crate) trait StreamLayer: Send + Sync + 'static {
+    /// A new stream, or `None` while the peer's credit for new streams is used up.
+    fn try_open(&self) -> Result<Option<Key>, ConnectionError>;
+    /// The next stream that the peer opened, or `None` while there is none.
+    fn try_accept(&self) -> Result<Option<Key>, ConnectionError>;
+    /// Told when [`StreamLayer::try_open`] is worth another try.
+    fn openable(&self) -> &Notify;
+    /// Told when [`StreamLayer::try_accept`] is worth another try.
+    fn acceptable(&self) -> &Notify;
+
+    /// The stream's number on the wire.
+    fn stream_id(&self, key: Key) -> Option<u64>;
+    /// Takes from the front of `data` what fits; waits while nothing does.
+    fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        key: Key,
+        data: &mut Bytes,
+    ) -> Poll<Result<usize, StreamError>>;
+    /// The same from a slice, which is copied once.
+    fn poll_write_slice(
+        &self,
+        cx: &mut Context<'_>,
+        key: Key,
+        data: &[u8],
+    ) -> Poll<Result<usize, StreamError>>;
+    /// The next bytes in order, at most `max`; `None` at the peer's end of stream.
+    fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        key: Key,
+        max: usize,
+    ) -> Poll<Result<Option<Bytes>, StreamError>>;
+    /// Ready once the stream's sending side can do no more: the peer reset it or stopped reading,
+    /// or the connection is gone.
+    fn poll_send_ended(&self, cx: &mut Context<'_>, key: Key) -> Poll<StreamError>;
+    /// Ready once all that was written, and the end, has been handed to the carrier.
+    fn poll_flushed(&self, cx: &mut Context<'_>, key: Key) -> Poll<Result<(), StreamError>>;
+    /// No more will be written.
+    fn finish(&self, key: Key) -> Result<(), StreamError>;
+    /// Ends the stream at once.
+    fn reset(&self, key: Key, code: u64);
+    /// No more will be read.
+    fn stop(&self, key: Key, code: u64);
+    /// Whose turn it is among the streams that have something to send.
+    fn set_priority(&self, key: Key, priority: Priority);
+    /// The handle of the sending half is gone.
+    fn release_send(&self, key: Key);
+    /// The handle of the receiving half is gone.
+    fn release_receive(&self, key: Key);
+
+    /// Streams that are open now.
+    fn open_streams(&self) -> usize;
+    /// Takes no new streams from now on; those that run may finish.
+    fn drain(&self);
+    /// Ends the connection at once.
+    fn close(&self, code: u64, reason: &str);
+    /// Why the connection is over, or `None` while it runs.
+    fn close_reason(&self) -> Option<CloseReason>;
+    /// Told when the connection is over.
+    fn closed(&self) -> &Notify;
+    /// A picture of the connection and its streams.
+    fn stats(&self) -> Stats;
+}

@@ -1,0 +1,55 @@
+//! Where those who want to look inside hang their instruments.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use weir_core::trace::Sink;
+
+pub use crate::carrier::Tap;
+use crate::security::PeerId;
+use crate::via::Via;
+
+/// What is known of a connection when its instruments are made.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ConnectionInfo {
+    /// A number of this process for this connection, from 1.
+    pub number: u64,
+    /// Whether this side dialled.
+    pub dialled: bool,
+    /// How the streams are carried.
+    pub via: Via,
+    /// Whose key answered, where the way is authenticated (known after the handshake).
+    pub peer: Option<PeerId>,
+    /// This side's address.
+    pub local_addr: SocketAddr,
+    /// The peer's address.
+    pub remote_addr: SocketAddr,
+}
+
+/// Makes the instruments of each connection. What it returns is called on the way of every event,
+/// so a sink must neither block nor wait.
+pub trait Observer: Send + Sync + 'static {
+    /// The sinks that one connection reports its events to.
+    fn sinks(&self, connection: &ConnectionInfo) -> Vec<Box<dyn Sink>>;
+
+    /// A tap for the bytes of one connection as they stand on the wire, both ways.
+    fn tap(&self, connection: &ConnectionInfo) -> Option<Box<dyn Tap>> {
+        let _ = connection;
+        None
+    }
+
+    /// Whether [`Observer::secret`] is to be called: a capture that carries its keys decrypts
+    /// everything.
+    fn wants_secrets(&self) -> bool {
+        false
+    }
+
+    /// A line of the TLS key log, without its line break.
+    fn secret(&self, line: &str) {
+        let _ = line;
+    }
+}
+
+/// An observer that is shared by an endpoint's connections.
+pub type SharedObserver = Arc<dyn Observer>;

@@ -1,0 +1,123 @@
+//! Two endpoints on loopback, and what the tests do to them.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use weir::{Config, Connection, Endpoint, Identity, Via};
+
+/// A connected pair over `via`, client first, with the endpoints that keep it.
+pub struct Pair {
+    pub client: Connection,
+    pub server: Connection,
+    pub client_endpoint: Endpoint,
+    pub server_endpoint: Endpoint,
+}
+
+/// A pair with one configuration for both sides.
+pub async fn pair(via: Via, config: Config) -> Pair {
+    pair_through(via, config, None).await
+}
+
+/// A pair whose TCP connection runs through `cut`, where one is given.
+pub async fn pair_through(via: Via, config: Config, cut: Option<&Cut>) -> Pair {
+    let endpoint = |config: Config| Endpoint::builder().config(config).via(via);
+    let server_endpoint = endpoint(config.clone())
+        .identity(Identity::generate().unwrap())
+        .bind("127.0.0.1:0")
+        .await
+        .unwrap();
+    let client_endpoint = endpoint(config).client().await.unwrap();
+    let mut address = server_endpoint.local_addr();
+    if let Some(cut) = cut {
+        address = cut.before(address).await;
+    }
+    let target = match via.is_secure() {
+        true => format!("{}@{address}", server_endpoint.peer_id()),
+        false => address.to_string(),
+    };
+    let (client, server) = tokio::join!(client_endpoint.connect(&target), server_endpoint.accept());
+    Pair {
+        client: client.unwrap(),
+        server: server.unwrap(),
+        client_endpoint,
+        server_endpoint,
+    }
+}
+
+/// A TCP relay that can be cut.
+pub struct Cut(watch::Sender<bool>);
+
+impl Cut {
+    pub fn new() -> Self {
+        Cut(watch::channel(false).0)
+    }
+
+    /// Ends every connection through the relay, with a reset on both sides.
+    pub fn now(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// A new address that leads to `to`.
+    pub async fn before(&self, to: std::net::SocketAddr) -> std::net::SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let cut = self.0.subscribe();
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let mut cut = cut.clone();
+                tokio::spawn(async move {
+                    let mut far = TcpStream::connect(to).await.unwrap();
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                        _ = cut.wait_for(|cut| *cut) => {
+                            near.set_zero_linger().unwrap();
+                            far.set_zero_linger().unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        address
+    }
+}
+
+/// Bytes that differ at every place, so that a shifted or doubled piece shows.
+pub fn pattern(seed: u64, length: usize) -> Bytes {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    Bytes::from(bytes)
+}
+
+/// Sends every stream of `connection` back to its opener, for as long as it lives.
+pub fn echo(connection: Connection) {
+    tokio::spawn(async move {
+        while let Ok((mut send, mut recv)) = connection.accept_bi().await {
+            tokio::spawn(async move {
+                while let Ok(Some(mut chunk)) = recv.read_chunk(1 << 20).await {
+                    if send.write_chunk(&mut chunk).await.is_err() {
+                        return;
+                    }
+                }
+                let _ = send.finish();
+            });
+        }
+    });
+}
+
+/// Waits for `future`, and fails the test when it has not come in half a minute.
+pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), future)
+        .await
+        .expect("it never came")
+}
