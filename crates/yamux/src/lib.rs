@@ -54,8 +54,6 @@ mod ids;
 pub mod limits;
 mod outbox;
 mod queue;
-#[allow(dead_code, reason = "moves to weir-core")]
-mod rtt;
 mod session;
 mod state;
 mod stream;
@@ -65,8 +63,8 @@ pub mod wire;
 pub use config::{Config, ConfigError, Role};
 pub use error::{OpenError, ReadError, Violation, WriteError, code};
 pub use event::{Event, Timer};
-pub use rtt::Rtt;
 pub use session::{CarrierState, Half, Holds, Input, Session, SessionStats, StreamStats};
 pub use state::{STATES, State, TRIGGERS, Trigger};
 pub use transmit::TransmitBuf;
+pub use weir_core::rtt::Rtt;
 pub use weir_core::slab::Key;

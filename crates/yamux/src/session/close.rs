@@ -67,8 +67,7 @@ impl Session {
         for key in std::mem::take(&mut self.out.opens) {
             if let Some(stream) = self.streams.get_mut(key) {
                 stream.bits.clear(bit::IN_OPENS);
-                self.abort(now, key, code::NORMAL);
-                self.announce_reset(key);
+                self.give_up(now, key, code::NORMAL);
                 self.try_free(key);
             }
         }

@@ -48,7 +48,8 @@ impl Session {
         let header = stream_frame(FrameType::Data, flags, stream.id, length);
         self.emit(now, out, header);
         self.gather(key, count, out);
-        self.memory.release(count as u64);
+        // Its memory is in use until it is written.
+        self.batch.charged = self.batch.charged.saturating_add(count as u64);
         self.flag_sent(now, key, flag);
         if fin {
             self.fin_sent(now, key);

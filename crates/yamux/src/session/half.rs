@@ -63,7 +63,7 @@ impl Session {
         self.note_discarded(now, id, unread, "reading was stopped");
         if receiving && self.closed.is_none() {
             if finished && unread > 0 {
-                self.abort(now, key, code);
+                self.give_up(now, key, code);
             } else {
                 self.refill(now, key);
             }
@@ -137,6 +137,12 @@ impl Session {
         self.try_free(key);
     }
 
+    /// Ends a stream by RST without having been asked to, and tells the application.
+    pub(super) fn give_up(&mut self, now: Instant, key: Key, code: u32) {
+        self.abort(now, key, code);
+        self.announce_reset(key);
+    }
+
     /// Throws away what a stream that was reset has not been read of, except when it had come to its
     /// end in order before.
     pub(super) fn drop_unread(&mut self, now: Instant, key: Key, why: &'static str) {
@@ -199,7 +205,7 @@ impl Session {
         if stream.bits.all(bit::STOPPED | bit::DISCARDED) {
             // The peer has sent to nobody: it learns that now, behind all that it was to get.
             let code = stream.code;
-            self.abort(now, key, code);
+            self.give_up(now, key, code);
             return;
         }
         if stream.bits.put(bit::CLOSE_TIMER) {

@@ -2,9 +2,9 @@
 
 use super::Session;
 use crate::limits::RTT_MAX_AGE_SECS;
-use crate::rtt::Rtt;
 use crate::wire::{Flags, Header};
 use weir_core::rng::{Rng, next_u64};
+use weir_core::rtt::Rtt;
 use weir_core::time::{Duration, Instant};
 use weir_core::trace::Event as Trace;
 

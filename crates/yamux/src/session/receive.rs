@@ -172,7 +172,7 @@ impl Session {
             // Y39: data behind the end. The stream is reset, the session lives.
             self.expect_nobody(now, header, "it came after the FIN");
             if length > 0 {
-                self.abort(now, key, 0);
+                self.give_up(now, key, 0);
             }
             return Ok(());
         }
@@ -233,7 +233,7 @@ impl Session {
         let finished = stream.bits.any(bit::FIN_SENT);
         self.note_discarded(now, id, length, "reading was stopped");
         if finished {
-            self.abort(now, key, code);
+            self.give_up(now, key, code);
         } else {
             self.refill(now, key);
         }
@@ -264,7 +264,7 @@ impl Session {
             return;
         };
         stream.code = code;
-        let unanswered = stream.is_inbound() && stream.state == State::SynReceived;
+        let unanswered = stream.bits.any(bit::UNACCEPTED | bit::ACK_DUE);
         self.stats.resets_received = self.stats.resets_received.saturating_add(1);
         if unanswered {
             self.resets.count(now);
@@ -289,8 +289,7 @@ impl Session {
                     by: HeldBy::SessionBudget,
                 });
             }
-            self.abort(now, victim, OUT_OF_MEMORY);
-            self.announce_reset(victim);
+            self.give_up(now, victim, OUT_OF_MEMORY);
             if victim == arrived {
                 return false;
             }
@@ -301,8 +300,7 @@ impl Session {
                 return true;
             }
         }
-        self.abort(now, arrived, OUT_OF_MEMORY);
-        self.announce_reset(arrived);
+        self.give_up(now, arrived, OUT_OF_MEMORY);
         false
     }
 
@@ -313,7 +311,7 @@ impl Session {
             return arrived;
         }
         self.shed_search_at = self.stats.bytes_received.saturating_add(SHED_SEARCH_BYTES);
-        let unread = |(key, stream): (Key, &crate::stream::Stream)| (stream.share.held(), key);
+        let unread = |(key, stream): (Key, &crate::stream::Stream)| (stream.recv.buffered(), key);
         self.streams
             .iter()
             .map(unread)

@@ -181,7 +181,7 @@ impl Session {
             };
             if stream.bits.any(bit::OPEN_TIMER) {
                 // Giving the stream up also disarms its deadline.
-                self.give_up(now, key);
+                self.timed_out(now, key);
             }
         }
     }
@@ -207,15 +207,14 @@ impl Session {
                             .is_some_and(|stream| stream.bits.any(bit::CLOSE_TIMER))
                     });
             } else {
-                self.give_up(now, key);
+                self.timed_out(now, key);
             }
         }
     }
 
-    fn give_up(&mut self, now: Instant, key: Key) {
+    fn timed_out(&mut self, now: Instant, key: Key) {
         self.stats.streams_timed_out = self.stats.streams_timed_out.saturating_add(1);
-        self.abort(now, key, 0);
-        self.announce_reset(key);
+        self.give_up(now, key, 0);
     }
 
     /// Y51: the carrier took nothing for too long.

@@ -31,7 +31,8 @@ pub(super) struct Batch {
     started_at: Instant,
     bytes: usize,
     was_blocked: bool,
-    /// Bytes handed out and, as far as is known, not written yet: they still use memory.
+    /// Bytes of payload handed out and, as far as is known, not written yet: they still use
+    /// memory.
     pub(super) charged: u64,
 }
 
@@ -95,11 +96,11 @@ impl Session {
     /// Best called when `out` is empty: what is handed out goes before anything that comes later.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut TransmitBuf) -> bool {
         let before = out.len();
-        // What was handed out before and is written by now uses no memory any more. The new batch
-        // is charged below: its bytes were charged as queued, so this cannot fail but for headers,
-        // and those are bounded by the batch.
-        self.memory.release(self.batch.charged);
-        self.batch.charged = 0;
+        // What was handed out before and is written by now uses no memory any more.
+        let unwritten = self.batch.charged.min(before as u64);
+        self.memory
+            .release(self.batch.charged.saturating_sub(unwritten));
+        self.batch.charged = unwritten;
         if out.is_empty() {
             self.batch.next(now, self.clock.blocked_since.is_some());
         }
@@ -113,10 +114,6 @@ impl Session {
         let added = out.len().saturating_sub(before);
         self.batch.bytes = self.batch.bytes.saturating_add(added);
         self.stats.bytes_sent = self.stats.bytes_sent.saturating_add(added as u64);
-        let held = out.len() as u64;
-        if held > 0 && self.memory.try_reserve(held).is_ok() {
-            self.batch.charged = held;
-        }
         if !self.starved.is_empty() {
             self.wake_starved();
         }
