@@ -9,9 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use crate::connection::Connection;
-use crate::drive::Role;
-use crate::endpoint::Inner;
+use crate::endpoint::{Arrived, Inner};
 
 /// How long the loop pauses when the system has no file descriptor left: long enough not to burn
 /// the processor, short enough that nobody notices once one is free.
@@ -21,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) async fn run(
     listener: TcpListener,
     endpoint: Arc<Inner>,
-    accepted: mpsc::Sender<Connection>,
+    accepted: mpsc::Sender<Arrived>,
 ) {
     let handshakes = Arc::new(Semaphore::new(endpoint.config.max_handshakes));
     let mut closing = endpoint.closing.subscribe();
@@ -58,7 +56,7 @@ async fn welcome(
     stream: TcpStream,
     remote: SocketAddr,
     endpoint: Arc<Inner>,
-    accepted: mpsc::Sender<Connection>,
+    accepted: mpsc::Sender<Arrived>,
     place: OwnedSemaphorePermit,
 ) {
     let Ok(local) = stream.local_addr() else {
@@ -85,9 +83,9 @@ async fn welcome(
         }
     };
     drop(place);
-    match endpoint.connection(carrier, info, Role::Server) {
+    match endpoint.arrived(carrier, info) {
         // Nobody takes connections any more when this fails: dropping the connection tells the peer.
-        Ok(connection) => drop(accepted.send(connection).await),
+        Ok(arrived) => drop(accepted.send(arrived).await),
         Err(problem) => warn!("{remote} did not come in: {problem}"),
     }
 }

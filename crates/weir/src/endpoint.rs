@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 use weir_core::budget::Budget;
 use weir_core::buf::Pool;
 
+use crate::alive::Alive;
 use crate::bare::BareStream;
 use crate::carrier::{AnyCarrier, Tapped, TcpCarrier};
 use crate::config::Config;
@@ -147,6 +148,7 @@ impl Builder {
             closing,
             numbers: AtomicU64::new(1),
             running: Running::default(),
+            alive: Alive::default(),
         }))
     }
 }
@@ -156,7 +158,15 @@ impl Builder {
 #[derive(Clone)]
 pub struct Endpoint {
     inner: Arc<Inner>,
-    queue: Arc<Mutex<Option<mpsc::Receiver<Connection>>>>,
+    queue: Arc<Mutex<Option<mpsc::Receiver<Arrived>>>>,
+}
+
+/// What the accept task hands over.
+pub(crate) enum Arrived {
+    /// A connection that carries many streams.
+    Connection(Connection),
+    /// A connection that is one stream, on the base-line ways.
+    Bare(Box<BareStream>),
 }
 
 /// What the accept task, the dialling calls and the handles share.
@@ -172,6 +182,7 @@ pub(crate) struct Inner {
     local: Option<SocketAddr>,
     numbers: AtomicU64,
     running: Running,
+    pub(crate) alive: Alive,
 }
 
 /// The connections that an endpoint has to end when it closes.
@@ -238,7 +249,18 @@ impl Endpoint {
 
     /// Dials a base-line way ([`Via::Tcp`] or [`Via::Tls`]): one connection, one stream.
     pub async fn connect_bare(&self, target: &str) -> Result<BareStream, ConnectError> {
-        let (carrier, info) = self.dial(&target.parse()?).await?;
+        self.connect_bare_target(&target.parse()?).await
+    }
+
+    /// [`Endpoint::connect_bare`] for a target that has been read already.
+    pub async fn connect_bare_target(&self, target: &Target) -> Result<BareStream, ConnectError> {
+        let via = self.inner.via;
+        if via.is_multiplexed() {
+            return Err(ConnectError::Via(format!(
+                "a connection via {via} carries many streams: use Endpoint::connect"
+            )));
+        }
+        let (carrier, info) = self.dial(target).await?;
         Ok(BareStream::new(carrier, info, &self.inner.pool))
     }
 
@@ -264,8 +286,26 @@ impl Endpoint {
 
     /// The next connection that a peer made; `None` once the endpoint is closed, or when it only
     /// dials. Any number of tasks may wait here.
+    ///
+    /// On the base-line ways nothing comes here, but in [`Endpoint::accept_bare`].
     pub async fn accept(&self) -> Option<Connection> {
-        self.queue.lock().await.as_mut()?.recv().await
+        loop {
+            match self.queue.lock().await.as_mut()?.recv().await? {
+                Arrived::Connection(connection) => return Some(connection),
+                Arrived::Bare(_) => {}
+            }
+        }
+    }
+
+    /// The next connection that a peer made on a base-line way ([`Via::Tcp`] or [`Via::Tls`]); else as
+    /// [`Endpoint::accept`].
+    pub async fn accept_bare(&self) -> Option<BareStream> {
+        loop {
+            match self.queue.lock().await.as_mut()?.recv().await? {
+                Arrived::Bare(stream) => return Some(*stream),
+                Arrived::Connection(_) => {}
+            }
+        }
     }
 
     /// Takes no more connections and ends those that run, telling the peers why.
@@ -276,6 +316,12 @@ impl Endpoint {
                 layer.close(code, reason);
             }
         }
+    }
+
+    /// Waits until no connection runs any more, the last words of each included. After
+    /// [`Endpoint::close`] that is soon, unless a peer has stopped reading: bound the wait.
+    pub async fn wait_idle(&self) {
+        self.inner.alive.none().await;
     }
 
     /// What the endpoint's connections hold, and the limit on it.
@@ -332,6 +378,21 @@ impl Inner {
         };
         info.peer = Some(peer.peer_id);
         Ok(AnyCarrier::Tls(Box::new(carrier)))
+    }
+
+    /// What the accept task hands over for a carrier that stands.
+    pub(crate) fn arrived(
+        &self,
+        carrier: AnyCarrier,
+        info: ConnectionInfo,
+    ) -> Result<Arrived, String> {
+        if self.via.is_multiplexed() {
+            self.connection(carrier, info, Role::Server)
+                .map(Arrived::Connection)
+        } else {
+            let stream = BareStream::new(carrier, info, &self.pool);
+            Ok(Arrived::Bare(Box::new(stream)))
+        }
     }
 
     /// Starts the task of a connection whose carrier stands.

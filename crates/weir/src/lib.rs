@@ -29,6 +29,7 @@
 //! ```
 
 mod accept;
+mod alive;
 mod bare;
 mod carrier;
 mod config;
@@ -43,6 +44,7 @@ pub mod security;
 mod stats;
 mod stream;
 mod target;
+pub mod trace;
 pub mod tunnel;
 mod via;
 

@@ -57,6 +57,11 @@ pub(crate) fn start(
         session.set_tracer(Instant::ZERO, Tracer::to_all(sinks));
     }
     let shared = Arc::new(Shared::new(session, TokioInstant::now(), info));
-    tokio::spawn(Task::new(Arc::clone(&shared), carrier, endpoint.pool.reader()).run());
+    let task = Task::new(Arc::clone(&shared), carrier, endpoint.pool.reader());
+    let alive = endpoint.alive.enter();
+    tokio::spawn(async move {
+        task.run().await;
+        drop(alive);
+    });
     Ok(shared)
 }
