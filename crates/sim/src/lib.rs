@@ -66,11 +66,9 @@
 //!
 //! # Environment
 //!
-//! `WEIR_SIM_SEED=n` runs one seed, `WEIR_SIM_SEEDS=n` that many, `WEIR_SIM_PCAP=DIR` writes a pcapng
-//! file of each world's traffic into the directory.
+//! `WEIR_SIM_SEED=n` runs one seed, `WEIR_SIM_SEEDS=n` that many.
 
 mod actor;
-mod capture;
 mod check;
 mod datagram;
 mod digest;

@@ -68,9 +68,6 @@ impl Session {
             return;
         }
         self.update_window(now, key);
-        if self.windows.max > self.windows.initial {
-            self.ping.want_sample(now);
-        }
         self.queue_control(key);
     }
 
@@ -98,6 +95,7 @@ impl Session {
             });
         }
         self.note_grown(now, key);
+        self.ping.want_sample(now);
     }
 
     /// Enlarged windows are looked at now and then, so that they shrink when they fall idle.
