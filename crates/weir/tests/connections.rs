@@ -183,9 +183,9 @@ async fn unread_data_stays_within_the_connections_memory() {
     for number in 0..64 {
         let (mut send, recv) = client.open_bi().await.unwrap();
         writers.push(tokio::spawn(async move {
-            let _recv = recv;
             let mut bytes = pattern(number, 256 << 10);
-            send.write_chunk(&mut bytes).await
+            let _ = send.write_chunk(&mut bytes).await;
+            (send, recv)
         }));
     }
     let taking = server.clone();
@@ -198,8 +198,9 @@ async fn unread_data_stays_within_the_connections_memory() {
     });
     // All 16 MiB are within the windows; the connection may hold 2 MiB of them. What it cannot hold
     // it resets, stream by stream.
+    let mut written = Vec::new();
     for writer in writers {
-        let _ = soon(writer).await.unwrap();
+        written.push(soon(writer).await.unwrap());
     }
     soon(async {
         while server.stats().discarded == 0 {
@@ -215,6 +216,7 @@ async fn unread_data_stays_within_the_connections_memory() {
     let unread: u64 = stats.streams.iter().map(|stream| stream.unread).sum();
     assert!(unread <= stats.memory_limit, "{unread} bytes unread");
     // The connection goes on.
+    drop(written);
     echo(server.clone());
     let (mut send, mut recv) = client.open_bi().await.unwrap();
     send.write_all(b"alive").await.unwrap();
