@@ -9,7 +9,7 @@ use crate::transmit::TransmitBuf;
 use crate::wire::{Flags, FrameType, Header};
 use weir_core::slab::Key;
 use weir_core::time::Instant;
-use weir_core::trace::{Direction, Event as Trace, HeldBy, Level};
+use weir_core::trace::{Event as Trace, HeldBy, Level};
 
 impl Session {
     /// Appends a header.
@@ -18,7 +18,7 @@ impl Session {
         out.push_copied(&header.encode());
         self.stats.frames_sent = self.stats.frames_sent.saturating_add(1);
         if self.tracer.enabled(Level::Frame) {
-            self.trace_frame(now, Direction::Sent, header);
+            self.trace_sent(now, header);
         }
     }
 

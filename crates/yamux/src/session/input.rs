@@ -2,12 +2,13 @@
 
 use super::{FAMILY, Session};
 use crate::error::{Violation, code};
-use crate::wire::{FrameType, HEADER_LEN, Header};
+use crate::limits::INITIAL_WINDOW;
+use crate::wire::{Flags, FrameType, HEADER_LEN, Header};
 use bytes::{Buf, Bytes};
 use weir_core::close::{CloseReason, Initiator};
 use weir_core::slab::Key;
 use weir_core::time::Instant;
-use weir_core::trace::{Direction, Event as Trace, FrameEvent};
+use weir_core::trace::{Direction, Event as Trace, FrameEvent, Level};
 
 /// What arrived from below.
 #[derive(Debug)]
@@ -152,20 +153,15 @@ impl Session {
 
     #[inline]
     fn handle_frame(&mut self, now: Instant, header: Header) -> Result<(), Violation> {
+        if self.tracer.enabled(Level::Frame) {
+            self.trace_received(now, header);
+        }
         match header.kind {
             FrameType::Data | FrameType::WindowUpdate => {
-                let result = self.handle_stream_frame(now, header);
-                self.trace_received(now, header);
-                return result;
+                return self.handle_stream_frame(now, header);
             }
-            FrameType::Ping => {
-                self.trace_received(now, header);
-                self.handle_ping(now, header);
-            }
-            FrameType::GoAway => {
-                self.trace_received(now, header);
-                self.handle_go_away(now, header.length);
-            }
+            FrameType::Ping => self.handle_ping(now, header),
+            FrameType::GoAway => self.handle_go_away(now, header.length),
         }
         Ok(())
     }
@@ -204,36 +200,71 @@ impl Session {
         }
     }
 
-    /// The carrier ended in an orderly way (Y50).
+    /// The carrier ended in an orderly way: as announced, with nothing open, or a loss (Y50).
     fn handle_end(&mut self, now: Instant) {
+        let open = self.by_id.len();
         let reason = if !self.parser.is_between_frames() {
             CloseReason::carrier("the carrier ended inside a frame")
-        } else if self.by_id.is_empty() {
-            let code = self.peer_gone.unwrap_or(code::NORMAL);
-            CloseReason::transport(Initiator::Peer, code.into(), "the carrier ended")
+        } else if let Some(code) = self.peer_gone {
+            let words = format!("it went away with {open} streams open");
+            CloseReason::transport(Initiator::Peer, code.into(), words)
+        } else if open == 0 {
+            CloseReason::transport(Initiator::Peer, code::NORMAL.into(), "the carrier ended")
         } else {
-            let open = self.by_id.len();
             CloseReason::carrier(format!("the carrier ended with {open} streams open"))
         };
         self.end(now, reason);
     }
 
-    #[inline]
-    fn trace_received(&mut self, now: Instant, header: Header) {
-        if self.tracer.enabled(weir_core::trace::Level::Frame) {
-            self.trace_frame(now, Direction::Received, header);
-        }
-    }
-
-    /// Reports a frame with what both windows of its stream have left.
+    /// Reports a frame that came, before what it brings about, with what both windows of its stream
+    /// have left by it.
     #[cold]
     #[inline(never)]
-    pub(super) fn trace_frame(&mut self, now: Instant, direction: Direction, header: Header) {
+    fn trace_received(&mut self, now: Instant, header: Header) {
+        let length = u64::from(header.length);
+        let windows = self
+            .windows_of(header)
+            .map(|(send, recv)| match header.kind {
+                FrameType::WindowUpdate => (send.saturating_add(length), recv),
+                _ => (send, recv.saturating_sub(length)),
+            });
+        self.trace_frame(now, Direction::Received, header, windows);
+    }
+
+    /// Reports a frame that was put into the batch.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn trace_sent(&mut self, now: Instant, header: Header) {
+        let windows = self.windows_of(header);
+        self.trace_frame(now, Direction::Sent, header, windows);
+    }
+
+    /// What the windows of a frame's stream have left, sending and receiving.
+    fn windows_of(&self, header: Header) -> Option<(u64, u64)> {
+        if header.stream_id == 0 {
+            return None;
+        }
         let stream = self
             .by_id
             .get(header.stream_id)
             .and_then(|key| self.streams.get(*key));
-        let windows = stream.map(|stream| (stream.send.available(), stream.recv.remaining()));
+        let initial = u64::from(INITIAL_WINDOW);
+        let new = header
+            .flags
+            .contains(Flags::SYN)
+            .then_some((initial, initial));
+        stream
+            .map(|stream| (stream.send.available(), stream.recv.remaining()))
+            .or(new)
+    }
+
+    fn trace_frame(
+        &mut self,
+        now: Instant,
+        direction: Direction,
+        header: Header,
+        windows: Option<(u64, u64)>,
+    ) {
         self.tracer.emit_frame(now, || FrameEvent {
             direction,
             family: FAMILY,

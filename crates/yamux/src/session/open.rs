@@ -68,3 +68,27 @@ impl Session {
         !waits
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Role};
+    use weir_core::budget::Budget;
+    use weir_core::rng::rng_from_seed;
+
+    #[test]
+    fn a_session_whose_ids_are_used_up_opens_no_more_and_goes_on() {
+        // Y22
+        let budget = Budget::unlimited("process");
+        let rng = rng_from_seed(1);
+        let config = Config::default();
+        let mut session = Session::new(Role::Server, config, &budget, rng, Instant::ZERO).unwrap();
+        session.own_ids.skip_to((1 << 31) - 2);
+        let last = session.open(Instant::ZERO).unwrap();
+        assert_eq!(session.stream_id(last), Some(u32::MAX - 1));
+        assert_eq!(session.open(Instant::ZERO), Err(OpenError::Exhausted));
+        assert!(session.close_reason().is_none());
+        session.reset(Instant::ZERO, last, 0);
+        assert_eq!(session.open(Instant::ZERO), Err(OpenError::Exhausted));
+    }
+}

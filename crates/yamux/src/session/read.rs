@@ -68,6 +68,9 @@ impl Session {
             return;
         }
         self.update_window(now, key);
+        if self.windows.max > self.windows.initial {
+            self.ping.want_sample(now);
+        }
         self.queue_control(key);
     }
 
@@ -95,7 +98,6 @@ impl Session {
             });
         }
         self.note_grown(now, key);
-        self.ping.want_sample(now);
     }
 
     /// Enlarged windows are looked at now and then, so that they shrink when they fall idle.

@@ -122,6 +122,18 @@ pub fn take(batch: &mut TransmitBuf) -> Vec<u8> {
     bytes
 }
 
+/// Takes at most `most` bytes of a batch.
+pub fn take_some(batch: &mut TransmitBuf, most: usize) -> Vec<u8> {
+    let mut slices = [IoSlice::new(&[]); 8];
+    let count = batch.fill_slices(&mut slices);
+    let all = slices[..count]
+        .iter()
+        .flat_map(|slice| slice.iter().copied());
+    let bytes: Vec<u8> = all.take(most).collect();
+    batch.advance(bytes.len());
+    bytes
+}
+
 /// One session and its driver.
 pub struct Node {
     pub session: Session,
@@ -180,9 +192,29 @@ impl Node {
         bytes
     }
 
+    /// The frames of what the batch holds.
+    pub fn frames_of_batch(&mut self) -> Vec<Frame> {
+        frames(&take(&mut self.batch))
+    }
+
     /// All frames that wait to be sent.
     pub fn frames(&mut self, now: Instant) -> Vec<Frame> {
         frames(&self.flush(now))
+    }
+
+    pub fn open_all(&mut self, now: Instant, count: usize) -> Vec<Key> {
+        (0..count)
+            .map(|_| self.session.open(now).unwrap())
+            .collect()
+    }
+
+    /// Streams whose SYN is out already.
+    pub fn open(&mut self, now: Instant, count: usize) -> Vec<Key> {
+        let keys = (0..count)
+            .map(|_| self.session.open(now).unwrap())
+            .collect();
+        self.flush(now);
+        keys
     }
 
     pub fn write(&mut self, now: Instant, key: Key, bytes: impl Into<Bytes>) -> usize {
