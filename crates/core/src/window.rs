@@ -477,14 +477,20 @@ impl RecvWindow {
         }
     }
 
-    /// Doubles the window, within its maximum and what is fair to take of the budget.
+    /// Doubles the window, within its maximum and what is fair to take of the budget. What the share
+    /// holds too much afterwards is given back by [`poll_update`](RecvWindow::poll_update).
     fn grow(&mut self, config: &WindowConfig, budget: &Budget, share: &mut Share) {
         let fair = fair_cap(budget.available(), share.held());
         let doubled = self.size.saturating_mul(2).min(config.max);
         let size = doubled.min(config.initial.saturating_add(fair));
         // Less than an eighth would change nothing but make an event of every measurement.
-        if size.saturating_sub(self.size) >= self.size.div_ceil(8) {
-            let _granted = self.raise(size, config, budget, share);
+        if size.saturating_sub(self.size) < self.size.div_ceil(8) {
+            return;
+        }
+        let before = self.size;
+        if self.raise(size, config, budget, share) && budget.is_short() {
+            // Growth that makes others shrink would only go to and fro.
+            self.size = before;
         }
     }
 
