@@ -1,5 +1,6 @@
 //! Runs a test over many seeds, and says how to run the one again that failed.
 
+use std::cell::{Cell, RefCell};
 use std::ops::{Range, RangeInclusive};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -8,6 +9,14 @@ pub const SEED_VARIABLE: &str = "WEIR_SIM_SEED";
 
 /// Runs this many seeds instead of the test's own number, from the test's first seed on.
 pub const SEEDS_VARIABLE: &str = "WEIR_SIM_SEEDS";
+
+thread_local! {
+    /// The test and the seed that run on this thread.
+    static CURRENT: RefCell<Option<String>> = const { RefCell::new(None) };
+
+    /// Worlds that this run has made, or this thread outside of one.
+    static WORLDS: Cell<u32> = const { Cell::new(0) };
+}
 
 /// Seeds to run: a range, or a number of them from 0 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +93,10 @@ pub fn check_named(name: &str, seeds: impl Into<Seeds>, test: impl Fn(u64)) {
 
 fn run(name: &str, Seeds { first, count }: Seeds, test: impl Fn(u64)) {
     for seed in first..first.saturating_add(count) {
+        CURRENT.set(Some(format!("{}-{seed}", file_name(name))));
+        WORLDS.set(0);
         let outcome = catch_unwind(AssertUnwindSafe(|| test(seed)));
+        CURRENT.set(None);
         if let Err(panic) = outcome {
             eprintln!(
                 "seed {seed} failed. To run it again:\n    {}",
@@ -105,6 +117,30 @@ fn replay_command(name: &str, seed: u64) -> String {
         .to_owned()
 }
 
+/// What the file of a new world should be called. The same run gives the same names.
+pub(crate) fn world_name(seed: u64) -> String {
+    let run = CURRENT
+        .with_borrow(|current| current.clone())
+        .unwrap_or_else(|| {
+            let thread = std::thread::current();
+            format!("{}-{seed}", file_name(thread.name().unwrap_or_default()))
+        });
+    WORLDS.set(WORLDS.get() + 1);
+    match WORLDS.get() {
+        1 => run,
+        number => format!("{run}-world{number}"),
+    }
+}
+
+/// `name` without what a file's name had better not contain.
+fn file_name(name: &str) -> String {
+    if name.is_empty() {
+        return "sim".to_owned();
+    }
+    name.replace("::", ".")
+        .replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "_")
+}
+
 fn number_from_environment(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     match text.parse() {
@@ -115,8 +151,6 @@ fn number_from_environment(variable: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-
     use super::*;
 
     #[test]
@@ -146,5 +180,13 @@ mod tests {
         let message = panic.downcast_ref::<String>().unwrap();
         assert!(message.contains("the seventh"), "{message}");
         assert_eq!(*seen.borrow(), [5, 6, 7]);
+    }
+
+    #[test]
+    fn a_run_has_a_name_for_its_files() {
+        run("a::b c", (3..5).into(), |seed| {
+            assert_eq!(world_name(seed), format!("a.b_c-{seed}"));
+            assert_eq!(world_name(seed), format!("a.b_c-{seed}-world2"));
+        });
     }
 }

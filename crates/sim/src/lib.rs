@@ -66,9 +66,11 @@
 //!
 //! # Environment
 //!
-//! `WEIR_SIM_SEED=n` runs one seed, `WEIR_SIM_SEEDS=n` that many.
+//! `WEIR_SIM_SEED=n` runs one seed, `WEIR_SIM_SEEDS=n` that many, `WEIR_SIM_PCAP=DIR` writes a pcapng
+//! file of each world's traffic into the directory.
 
 mod actor;
+mod capture;
 mod check;
 mod datagram;
 mod digest;

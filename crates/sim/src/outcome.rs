@@ -13,7 +13,7 @@ pub struct Limits {
     pub steps: u64,
     /// Virtual time at which everything must be done.
     pub until: Instant,
-    /// Longest virtual time without any actor's progress ([`Actor::progress`]): tells a livelock
+    /// Longest virtual time without any actor's progress ([`crate::Actor::progress`]): tells a livelock
     /// (timers that go on, bytes that do not) from a long transfer. `None` does not watch.
     pub stall: Option<Duration>,
 }
@@ -37,7 +37,7 @@ pub struct Report {
     pub at: Instant,
     /// Turns given.
     pub steps: u64,
-    /// [`World::digest`] at its end.
+    /// [`crate::World::digest`] at its end.
     pub digest: u64,
 }
 

@@ -345,6 +345,23 @@ fn back_pressure_reaches_the_engine() {
     assert!(sim.actors().iter().all(|actor| actor.peer.refused > 0));
 }
 
+#[test]
+fn an_engine_sees_that_a_full_pipe_still_moves() {
+    // Messages are many times what the pipe holds. Each time it takes a part, the engine learns of
+    // it: a write timeout measures from the last byte taken, not from the first one refused.
+    let config = PipeConfig {
+        buffer: 10,
+        delay: ms(1),
+        ..PipeConfig::default()
+    };
+    let mut sim = talk(3, config, 2_000, 2_000);
+    sim.run(&Limits::default()).unwrap();
+    for actor in sim.actors() {
+        let refused = actor.peer.refused;
+        assert!((190..=200).contains(&refused), "{refused}");
+    }
+}
+
 /// Sends numbered datagrams in batches and answers nothing.
 #[derive(Default)]
 struct Sender {

@@ -53,7 +53,8 @@ pub trait PipePeer {
     /// The next wake-up, with its name.
     fn poll_timeout(&self) -> Option<(Instant, &'static str)>;
 
-    /// The pipe refuses bytes (`true`), or takes them again (`false`).
+    /// The pipe refuses bytes (`true`), or has taken some again (`false`; `true` follows at once when
+    /// it did not take all).
     fn handle_blocked(&mut self, _now: Instant, _blocked: bool) {}
 
     /// Bytes it would take now; 0 leaves them in the pipe, whose writer will feel it.
@@ -166,18 +167,20 @@ impl<P: PipePeer> OnPipe<P> {
                 break;
             }
             match world.write(self.end, front) {
-                Ok(_) if front.is_empty() => {
-                    self.pending.pop_front();
-                }
-                Ok(_) => {
+                Ok(0) => {
                     self.set_blocked(world.now(), true);
                     return false;
+                }
+                Ok(_) => {
+                    if front.is_empty() {
+                        self.pending.pop_front();
+                    }
+                    self.set_blocked(world.now(), false);
                 }
                 // The read side tells the peer why.
                 Err(_) => self.output_over = true,
             }
         }
-        self.set_blocked(world.now(), false);
         true
     }
 

@@ -9,6 +9,7 @@ use std::fmt;
 use weir_core::rng::Rng;
 use weir_core::time::Instant;
 
+use crate::capture::Capture;
 use crate::digest::Digest;
 use crate::queue::EventQueue;
 use crate::random::split;
@@ -54,6 +55,7 @@ pub struct World {
     /// How often each name was given, so that two parts of one name draw different numbers.
     names: HashMap<String, u32>,
     digest: Digest,
+    capture: Option<Capture>,
 }
 
 /// What became ready.
@@ -84,7 +86,8 @@ enum Event {
 }
 
 impl World {
-    /// An empty world.
+    /// An empty world. When the environment variable `WEIR_SIM_PCAP` names a directory, all that is
+    /// delivered is recorded, and written there when the world is dropped.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self {
@@ -97,6 +100,7 @@ impl World {
             pipes: Vec::new(),
             names: HashMap::new(),
             digest: Digest::new(),
+            capture: Capture::from_environment(seed),
         }
     }
 
@@ -178,6 +182,18 @@ impl World {
     pub fn at(&mut self, at: Instant, change: impl FnOnce(&mut World) + 'static) {
         self.events
             .push(at.max(self.now), Event::Call(Box::new(change)));
+    }
+
+    /// Records all deliveries from now on.
+    pub fn record(&mut self) {
+        self.capture.get_or_insert_with(Capture::in_memory);
+    }
+
+    /// What was recorded, as a pcapng file: raw IP packets with made-up headers, their times those
+    /// of the world's clock. `None` when nothing is recorded.
+    #[must_use]
+    pub fn recording(&self) -> Option<&[u8]> {
+        self.capture.as_ref().map(Capture::bytes)
     }
 
     fn happen(&mut self, event: Event) {

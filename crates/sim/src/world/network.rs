@@ -373,6 +373,9 @@ impl World {
     }
 
     fn arrive(&mut self, mut datagram: Datagram) {
+        if let Some(capture) = &mut self.capture {
+            capture.datagram(self.now, &datagram);
+        }
         let node = match self.network.owners.get(&datagram.to.ip()).copied() {
             Some(Owner::Node(node)) => Some(node),
             Some(Owner::Nat(nat)) => {

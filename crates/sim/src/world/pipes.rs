@@ -1,6 +1,7 @@
 //! Byte pipes in the world.
 
 use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 use weir_core::time::Instant;
@@ -62,6 +63,8 @@ pub(super) struct Pipe {
     from_b: Direction,
     /// It was cut: once is enough.
     cut: bool,
+    /// The addresses of A and B in recordings.
+    addresses: (SocketAddr, SocketAddr),
 }
 
 struct Direction {
@@ -104,6 +107,9 @@ impl World {
     pub fn pipe_of(&mut self, forward: PipeConfig, backward: PipeConfig) -> (PipeEnd, PipeEnd) {
         let pipe = u32::try_from(self.pipes.len()).unwrap_or(u32::MAX);
         let ends = [Side::A, Side::B].map(|side| PipeEnd { pipe, side });
+        let [_, one, two, three] = pipe.to_be_bytes();
+        let client = SocketAddr::from((Ipv4Addr::new(10, one, two, three), 49_152));
+        let server = SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 4001));
         for (end, config) in ends.iter().zip([&forward, &backward]) {
             if let Some(CutAt::Time(at)) = config.cut.map(|cut| cut.when) {
                 self.events.push(at.max(self.now), Event::Cut(*end));
@@ -121,13 +127,25 @@ impl World {
         };
         let from_a = direction(forward, "forward");
         let from_b = direction(backward, "backward");
+        let addresses = (client, server);
         self.pipes.push(Pipe {
             from_a,
             from_b,
             cut: false,
+            addresses,
         });
         let [a, b] = ends;
         (a, b)
+    }
+
+    /// Sets the addresses that this end and its peer have in recordings, before anything moves.
+    pub fn set_pipe_addresses(&mut self, end: PipeEnd, own: SocketAddr, peer: SocketAddr) {
+        if let Some(pipe) = self.pipes.get_mut(end.pipe as usize) {
+            pipe.addresses = match end.side {
+                Side::A => (own, peer),
+                Side::B => (peer, own),
+            };
+        }
     }
 
     /// Writes what the pipe has room for, taking it off the front of `data`, and returns how much
@@ -177,6 +195,7 @@ impl World {
             self.direction_mut(end).flow.cut(how);
             self.digest
                 .event(b'X', self.now, u64::from(end.pipe), end.side as u64, &[]);
+            self.capture_segment(end, &cut_segment(how));
         }
         for end in [end, end.peer()] {
             self.wakes.push_back(Wake::Readable(end));
@@ -219,8 +238,9 @@ impl World {
             return;
         }
         direction.scheduled = None;
+        let addresses = pipe.addresses;
         let flow = &mut pipe.written_at_mut(writer.side).flow;
-        let digest = &mut self.digest;
+        let (digest, capture) = (&mut self.digest, &mut self.capture);
         let name = (u64::from(writer.pipe) << 1) | writer.side as u64;
         let progress = flow.advance(now, |at, segment| {
             let (kind, bytes): (u64, &[u8]) = match segment {
@@ -229,6 +249,9 @@ impl World {
                 Segment::Reset => (2, &[]),
             };
             digest.event(b'P', at, name, kind, bytes);
+            if let Some(capture) = capture {
+                capture.segment(at, writer, addresses, segment);
+            }
         });
         if progress.readable {
             self.wakes.push_back(Wake::Readable(writer.peer()));
@@ -265,6 +288,15 @@ impl World {
         if direction.scheduled.is_none_or(|scheduled| at < scheduled) {
             direction.scheduled = Some(at);
             self.events.push(at, Event::Flow(writer));
+        }
+    }
+
+    fn capture_segment(&mut self, writer: PipeEnd, segment: &Segment) {
+        let Some(pipe) = self.pipes.get(writer.pipe as usize) else {
+            return;
+        };
+        if let Some(capture) = &mut self.capture {
+            capture.segment(self.now, writer, pipe.addresses, segment);
         }
     }
 
@@ -310,5 +342,13 @@ impl World {
             0 => Ok(()),
             more => writeln!(f, "  and {more} pipes more"),
         }
+    }
+}
+
+/// What a cut looks like in a recording.
+fn cut_segment(how: Ending) -> Segment {
+    match how {
+        Ending::Eof => Segment::Fin,
+        Ending::Reset => Segment::Reset,
     }
 }
