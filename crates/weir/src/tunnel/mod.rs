@@ -1,16 +1,63 @@
 //! The tunnel that `weir listen` and `weir connect` run: TCP connections carried over streams.
+//!
+//! The listening side is a [`TunnelServer`]: it lets in the peers of its [`AllowPeers`] and connects them to what
+//! [`AllowTo`] grants. The dialling side is a [`TunnelClient`]: it keeps [`LocalForward`]s, [`RemoteForward`]s and
+//! [`SocksForward`]s bound, and dials again when the connection is lost. A [`Shutdown`] ends either of them. What they
+//! say to each other is [`protocol`], specified in `docs/tunnel-protocol.md`.
 
 mod access;
 mod backoff;
+mod client;
+mod control;
+
 mod destination;
+mod dial;
+mod listener;
+mod listens;
+mod local;
+mod peer;
+mod pool;
 pub mod protocol;
+mod quiet;
+mod registry;
+mod relay;
+mod remote;
 mod rules;
-#[cfg(test)]
+mod server;
+mod session;
+mod shared;
+mod shutdown;
+mod socks;
 mod socks_wire;
 mod spec;
+mod status;
+#[cfg(unix)]
+mod status_socket;
+mod streams;
+mod tasks;
+mod units;
 
 pub use access::{Admission, AllowPeers};
 pub use backoff::{Backoff, BackoffConfig};
+pub use client::{ClientConfig, ClientError, StatusView, TunnelClient};
 pub use destination::{Destination, DestinationError, Host, MAX_NAME, Name};
+pub use dial::{Resolve, Resolved, SystemResolver};
 pub use rules::{AllowListen, AllowTo, Rule, RuleError};
+pub use server::{ServerConfig, TunnelServer};
+pub use shutdown::Shutdown;
 pub use spec::{ForwardError, LocalForward, RemoteForward, SocksForward};
+pub use status::{
+    ConnectionStatus, ForwardKind, ForwardStatus, MAX_LISTED, Status, StreamPhase, StreamStatus,
+    TunnelState,
+};
+
+/// Asks every tunnel that this user runs on this machine for its status, by process ID.
+///
+/// # Errors
+/// When the system does not say who this user is; elsewhere than on Unix: never, and the answer is empty.
+pub async fn running() -> std::io::Result<Vec<Status>> {
+    #[cfg(unix)]
+    return status_socket::ask_all().await;
+    #[cfg(not(unix))]
+    return Ok(Vec::new());
+}
