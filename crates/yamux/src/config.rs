@@ -1,6 +1,6 @@
 //! What can be chosen about a session, checked before it starts.
 
-use crate::limits::{INITIAL_WINDOW, MAX_FRAME};
+use crate::limits::{INITIAL_WINDOW, MAX_FRAME, MIN_SESSION_MEMORY};
 use weir_core::time::Duration;
 use weir_core::window::WindowConfig;
 
@@ -168,7 +168,7 @@ impl Config {
             (
                 "session_budget",
                 self.session_budget,
-                1 << 20,
+                MIN_SESSION_MEMORY,
                 1 << 48,
                 "bytes",
             ),

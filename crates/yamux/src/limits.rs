@@ -60,6 +60,10 @@ pub const STREAM_COST: u64 = 256;
 /// touch counters that other sessions touch too. A session may hold two of them unused.
 pub const MEMORY_BLOCK: u64 = 16 * 1024;
 
+/// Memory that a session may take before it has to leave as much free for others as it holds, in
+/// bytes: four streams' first windows. The least that `Config::session_budget` may be.
+pub const MIN_SESSION_MEMORY: u64 = 1024 * 1024;
+
 /// After a search for the stream that holds most, the next search waits for this many bytes
 /// received: a search walks all streams, and a frame must not cost that.
 pub const SHED_SEARCH_BYTES: u64 = 64 * 1024;

@@ -121,6 +121,31 @@ fn the_process_limit_holds_over_sessions_and_they_do_not_harm_each_other() {
 }
 
 #[test]
+fn a_session_that_hoards_lets_go_before_the_others_have_to() {
+    // C4: 8 MiB for all; one session's peer fills whatever it can, then another's needs a little
+    let process = Budget::root("process", 8 << 20);
+    let config = Config {
+        keepalive: None,
+        ..Config::default()
+    };
+    let mut hoard = Node::in_budget(Role::Server, config.clone(), &process);
+    for n in 0..100 {
+        hoard.feed(T0, raw(UPDATE, SYN, 1 + 2 * n, 0));
+        hoard.session.accept(T0).unwrap();
+        hoard.feed(T0, data(NONE, 1 + 2 * n, &pattern(250 * KIB)));
+    }
+    assert!(hoard.session.stats().streams_shed > 0);
+    assert!(hoard.memory() <= 5 << 20, "{}", hoard.memory());
+    let mut modest = Node::in_budget(Role::Server, config, &process);
+    for n in 0..4 {
+        modest.feed(T0, data(SYN, 1 + 2 * n, &pattern(250 * KIB)));
+        let key = modest.session.accept(T0).unwrap();
+        assert_eq!(modest.read(T0, key).0.len(), 250 * KIB);
+    }
+    assert_eq!(modest.session.stats().streams_shed, 0);
+}
+
+#[test]
 fn writers_that_nobody_drains_leave_room_for_others() {
     // A stalled stream takes half of what is free, and the next half of the rest.
     let (mut node, keys) = accepted(small(), 12);

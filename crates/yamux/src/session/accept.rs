@@ -106,7 +106,10 @@ impl Session {
     ) -> Result<(), Violation> {
         self.stats.streams_refused = self.stats.streams_refused.saturating_add(1);
         let count = self.stats.streams_refused;
-        self.tracer.emit(now, || Trace::RateLimited { what, count });
+        // A line for each would let a peer fill logs.
+        if count.is_power_of_two() {
+            self.tracer.emit(now, || Trace::RateLimited { what, count });
+        }
         if !header.flags.contains(Flags::RST) && !self.out.refusals.push(header.stream_id) {
             return Err(Violation::RefusalFlood);
         }

@@ -121,6 +121,7 @@ impl Session {
     fn handle_data(&mut self, now: Instant, mut data: Bytes) {
         if !data.is_empty() {
             self.clock.heard(now);
+            self.share_memory();
             self.stats.bytes_received = self.stats.bytes_received.saturating_add(data.len() as u64);
         }
         while !data.is_empty() && self.closed.is_none() {

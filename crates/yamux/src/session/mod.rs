@@ -24,13 +24,13 @@ use crate::config::{Config, ConfigError, Role};
 use crate::deadlines::Deadlines;
 use crate::event::{Event, News};
 use crate::ids::{OwnIds, PeerIds};
-use crate::limits::{MEMORY_BLOCK, STREAM_COST};
+use crate::limits::{MEMORY_BLOCK, MIN_SESSION_MEMORY, STREAM_COST};
 use crate::outbox::Outbox;
 use crate::queue::Chunks;
 use crate::state::Trigger;
 use crate::stream::{Stream, bit};
 use std::collections::VecDeque;
-use weir_core::budget::Budget;
+use weir_core::budget::{Budget, fair_cap};
 use weir_core::close::CloseReason;
 use weir_core::idmap::IdMap;
 use weir_core::rng::Rng;
@@ -82,8 +82,9 @@ pub struct Session {
     config: Config,
     windows: WindowConfig,
     tracer: Tracer,
-    /// The session's node of the memory budget.
+    /// The session's node of the memory budget, and the one above it.
     memory: Budget,
+    parent: Budget,
 
     streams: Slab<Stream>,
     /// Streams whose id can still mean something.
@@ -124,7 +125,8 @@ pub struct Session {
 
 impl Session {
     /// A session on a fresh carrier. Its memory is a child of `parent` with the limit
-    /// `config.session_budget`; `rng` keys its tables and its pings.
+    /// `config.session_budget`, or less when `parent` is short: then one session leaves as much as it
+    /// holds free for the others. `rng` keys its tables and its pings.
     ///
     /// # Errors
     /// A setting is out of its range.
@@ -140,6 +142,7 @@ impl Session {
             role,
             windows: config.windows(),
             tracer: Tracer::off(),
+            parent: parent.clone(),
             memory: parent.child_in_blocks("session", config.session_budget, MEMORY_BLOCK),
             streams: Slab::new(),
             by_id: IdMap::new(&mut rng),
@@ -200,6 +203,14 @@ impl Session {
     /// that slow readers of many streams do not keep many of them.
     pub fn set_pinned(&mut self, bytes: u64) {
         self.pinned = bytes;
+    }
+
+    /// Sets the session's limit by what is free above: whoever holds most is the first to let
+    /// something go, not whoever comes last.
+    fn share_memory(&self) {
+        let fair = fair_cap(self.parent.available(), self.memory.used());
+        let limit = fair.clamp(MIN_SESSION_MEMORY, self.config.session_budget);
+        self.memory.set_limit(limit);
     }
 
     fn state_name(&self) -> &'static str {

@@ -13,6 +13,9 @@ use weir_core::slab::Key;
 use weir_core::time::Instant;
 use weir_core::trace::{Event as Trace, HeldBy};
 
+/// Writers that are looked at each time that memory may have come free.
+const STARVED_AT_ONCE: usize = 64;
+
 impl Session {
     /// Queues what fits of `data` for sending, advances `data` by it and says how many bytes. Large
     /// pieces are kept as they are, without a copy; small ones behind others are copied together.
@@ -119,24 +122,36 @@ impl Session {
         WriteError::Blocked
     }
 
-    /// Memory may have come free: writers that wait for it are woken as far as it goes, the first
-    /// first.
+    /// Memory may have come free: writers that wait for it are woken, the first first, as far as what
+    /// is free goes and as far as they may queue more.
     pub(super) fn wake_starved(&mut self) {
-        let piece = u64::from(self.config.fair_frame);
-        let mut pieces = self.memory.available().checked_div(piece).unwrap_or(0);
-        while pieces > 0 {
+        let fair_frame = u64::from(self.config.fair_frame);
+        let mut free = self.memory.available();
+        for _ in 0..self.starved.len().min(STARVED_AT_ONCE) {
+            if free < fair_frame {
+                return;
+            }
             let Some(key) = self.starved.pop_front() else {
                 return;
             };
             let Some(stream) = self.streams.get_mut(key) else {
                 continue;
             };
-            if !stream.bits.take(bit::WANTS_MEMORY) {
+            if !stream.bits.any(bit::WANTS_MEMORY) {
                 continue;
             }
+            let queued = stream.outgoing.len() as u64;
+            let room = fair_cap(free, queued)
+                .max(fair_frame)
+                .saturating_sub(queued);
+            if room == 0 {
+                self.starved.push_back(key);
+                continue;
+            }
+            stream.bits.clear(bit::WANTS_MEMORY);
             if stream.bits.take(bit::WANTS_WRITE) {
                 self.news.push(Event::Writable(key));
-                pieces = pieces.saturating_sub(1);
+                free = free.saturating_sub(room.min(fair_frame));
             }
         }
     }
