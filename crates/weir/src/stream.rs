@@ -77,8 +77,8 @@ impl SendStream {
         Ok(())
     }
 
-    /// Ends this half: the peer reads what was written and then the end. The end rides on the last
-    /// data frame where it can, so write and finish without waiting in between.
+    /// Ends this half: the peer reads what was written and then the end. The end leaves in
+    /// one write with the last data, so write and finish without waiting in between.
     pub fn finish(&mut self) -> Result<(), StreamError> {
         self.layer.finish(self.key)?;
         self.ended = true;

@@ -9,15 +9,19 @@ mod common;
 use common::*;
 
 #[test]
-fn a_request_and_its_answer_take_one_frame_each() {
-    // Y12, Y13, Y14, Y18, Y36: SYN with data and FIN, ACK with data and FIN.
+fn a_request_and_its_answer_take_one_write_each() {
+    // Y12, Y13, Y14, Y18: SYN with data, ACK with data. The FIN comes in a frame of its own behind it:
+    // other makes lose payload that shares a frame with it.
     let mut pair = Pair::new();
     let now = pair.now;
     let key = pair.client.session.open(now).unwrap();
     assert_eq!(pair.client.write(now, key, &b"question"[..]), 8);
     pair.client.session.finish(now, key);
     let there = pair.client.flush(now);
-    assert_eq!(heads(&frames(&there)), [(DATA, SYN.with(FIN), 1, 8)]);
+    assert_eq!(
+        heads(&frames(&there)),
+        [(DATA, SYN, 1, 8), (DATA, FIN, 1, 0)]
+    );
     pair.server.feed(now, there);
     assert_eq!(pair.server.events(), [Event::Acceptable]);
     let inbound = pair.server.session.accept(now).unwrap();
@@ -28,7 +32,10 @@ fn a_request_and_its_answer_take_one_frame_each() {
     assert_eq!(pair.server.write(now, inbound, &b"answer"[..]), 6);
     pair.server.session.finish(now, inbound);
     let back = pair.server.flush(now);
-    assert_eq!(heads(&frames(&back)), [(DATA, ACK.with(FIN), 1, 6)]);
+    assert_eq!(
+        heads(&frames(&back)),
+        [(DATA, ACK, 1, 6), (DATA, FIN, 1, 0)]
+    );
     pair.client.feed(now, back);
     assert_eq!(pair.client.read(now, key), (b"answer".to_vec(), Ok(())));
     for half in [Half::Send, Half::Recv] {

@@ -100,7 +100,7 @@ fn a_new_stream_with_a_small_request_waits_for_nobody() {
     let small = node.session.open(T0).unwrap();
     node.write(T0, small, pattern(1000));
     node.session.finish(T0, small);
-    assert_eq!(head(&node.frames(T0)[0]), (DATA, SYN.with(FIN), 9, 1000));
+    assert_eq!(head(&node.frames(T0)[0]), (DATA, SYN, 9, 1000));
 }
 
 #[test]

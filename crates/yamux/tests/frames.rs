@@ -222,7 +222,7 @@ fn a_hundred_small_frames_are_one_slice() {
     assert!(node.session.poll_transmit(T0, &mut node.batch));
     assert_eq!(
         (node.batch.slice_count(), node.batch.len()),
-        (1, 100 * 1012)
+        (1, 100 * (1012 + 12))
     );
-    assert_eq!(node.frames_of_batch().len(), 100);
+    assert_eq!(node.frames_of_batch().len(), 200, "data and FIN of each");
 }

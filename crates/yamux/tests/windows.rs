@@ -72,7 +72,7 @@ fn a_sender_goes_on_with_what_it_is_granted() {
     assert!(node.frames(T0).is_empty());
     node.feed(T0, raw(UPDATE, NONE, 1, 1000));
     let last = node.frames(T0);
-    assert_eq!(heads(&last), [(DATA, FIN, 1, 40)]);
+    assert_eq!(heads(&last), [(DATA, NONE, 1, 40), (DATA, FIN, 1, 0)]);
     assert_eq!(last[0].payload, pattern(WINDOW + 100)[WINDOW + 60..]);
 }
 

@@ -22,8 +22,13 @@ impl Session {
         }
     }
 
-    /// Appends one Data frame of at most `most` bytes, within the window (Y25), with `flag` and, if
-    /// it holds the last byte, the FIN (Y36).
+    /// Appends one Data frame of at most `most` bytes, within the window (Y25), with `flag`; and, if
+    /// it holds the last byte, the FIN in a frame of its own behind it.
+    ///
+    /// A FIN on the payload's own frame is legal and is taken (Y36), but it must not be sent:
+    /// hashicorp/yamux and go-yamux wake the reader for it before they have the payload, and
+    /// js-libp2p throws that payload away once its own half is closed. Twelve bytes more in the same
+    /// write keep every byte.
     #[inline]
     pub(super) fn emit_data(
         &mut self,
@@ -42,16 +47,16 @@ impl Session {
         // At most `most`, a u32, so the cast keeps it.
         let length = count as u32;
         let fin = count == queued && stream.bits.any(bit::FIN_DUE);
-        let flags = if fin { flag.with(Flags::FIN) } else { flag };
         // Never more than is available, by the line above.
         let _enough = stream.send.consume(count as u64);
-        let header = stream_frame(FrameType::Data, flags, stream.id, length);
-        self.emit(now, out, header);
+        let id = stream.id;
+        self.emit(now, out, stream_frame(FrameType::Data, flag, id, length));
         self.gather(key, count, out);
         // Its memory is in use until it is written.
         self.batch.charged = self.batch.charged.saturating_add(count as u64);
         self.flag_sent(now, key, flag);
         if fin {
+            self.emit(now, out, stream_frame(FrameType::Data, Flags::FIN, id, 0));
             self.fin_sent(now, key);
         } else {
             self.wake_writer(key);
