@@ -1,10 +1,10 @@
 //! Memory accounting as a tree: process, endpoint, connection, stream.
 //!
-//! A program that may use 50 MB says so once, at the [root](Budget::root). Every part below reserves
-//! what it is about to hold from its own node, the node from the one above, and so on to the root:
-//! a reservation stands only when every node on the way has room, and a refusal leaves no trace. So
-//! whatever peers do in however many connections, the sum stays below the root's limit; and one
-//! connection's limit keeps it from taking what the others need.
+//! A program that may use 50 MB says so once, at the [root](Budget::root). Every part below
+//! reserves what it is about to hold from its own node, the node from the one above, and so on to
+//! the root: a reservation stands only when every node on the way has room, and a refusal leaves no
+//! trace. So whatever peers do in however many connections, the sum stays below the root's limit;
+//! and one connection's limit keeps it from taking what the others need.
 //!
 //! # Concurrency
 //! Nodes are shared between threads and count with atomics, without locks. At no moment, for no
@@ -80,9 +80,9 @@ impl Budget {
         Budget::node(name, limit, 0, Some(self.clone()))
     }
 
-    /// A part that takes from above in blocks of `block` bytes and keeps at most two of them unused:
-    /// for a part that reserves and releases all the time. [`trim`](Budget::trim) gives the unused
-    /// back when it falls idle.
+    /// A part that takes from above in blocks of `block` bytes and keeps at most two of them
+    /// unused: for a part that reserves and releases all the time. [`trim`](Budget::trim) gives the
+    /// unused back when it falls idle.
     #[must_use]
     pub fn child_in_blocks(&self, name: &'static str, limit: u64, block: u64) -> Budget {
         Budget::node(name, limit, block, Some(self.clone()))
@@ -189,7 +189,8 @@ impl Budget {
         self.node.name
     }
 
-    /// Changes this node's own limit. What is in use already stays; below it nothing new is granted.
+    /// Changes this node's own limit. What is in use already stays; below it nothing new is
+    /// granted.
     pub fn set_limit(&self, limit: u64) {
         self.node.limit.store(limit, Relaxed);
     }
@@ -205,8 +206,8 @@ impl Budget {
         }
     }
 
-    /// True when some node on the way to the root has less than an eighth of its limit left: time to
-    /// announce smaller windows, while nothing must be refused yet.
+    /// True when some node on the way to the root has less than an eighth of its limit left: time
+    /// to announce smaller windows, while nothing must be refused yet.
     #[must_use]
     pub fn is_short(&self) -> bool {
         let room = self
@@ -257,7 +258,8 @@ impl Node {
         }
     }
 
-    /// Takes `bytes` within this node's limit, then from above; undoes the first when above refuses.
+    /// Takes `bytes` within this node's limit, then from above; undoes the first when above
+    /// refuses.
     fn take(&self, bytes: u64) -> Result<(), BudgetExceeded> {
         let limit = self.limit.load(Relaxed);
         let raised = self.taken.fetch_update(Relaxed, Relaxed, |taken| {

@@ -2,8 +2,8 @@
 //!
 //! One read from a socket fills a piece of a large chunk; what it brought is handed out as
 //! [`Bytes`], counted references to that chunk. When the readers have dropped theirs the chunk is
-//! filled again: in the steady state nothing is allocated. Small payloads that would pin a chunk for
-//! long are copied together by a [`Coalescer`].
+//! filled again: in the steady state nothing is allocated. Small payloads that would pin a chunk
+//! for long are copied together by a [`Coalescer`].
 
 #![deny(clippy::arithmetic_side_effects)]
 
@@ -205,8 +205,8 @@ impl ReadBuf {
         self.current.split_to(bytes).freeze()
     }
 
-    /// Bytes of memory that readers keep from being used again, estimated: all of each chunk that is
-    /// full and was still referred to when last looked at.
+    /// Bytes of memory that readers keep from being used again, estimated: all of each chunk that
+    /// is full and was still referred to when last looked at.
     #[inline]
     #[must_use]
     pub fn outstanding(&self) -> usize {
@@ -348,8 +348,8 @@ impl Coalescer {
         self.block.capacity()
     }
 
-    /// Adds `data`. When it does not fit behind what is there, that comes out, complete, and belongs
-    /// in the queue before what is added now.
+    /// Adds `data`. When it does not fit behind what is there, that comes out, complete, and
+    /// belongs in the queue before what is added now.
     #[inline]
     #[must_use = "the completed block comes before the data that was added"]
     pub fn append(&mut self, data: &[u8]) -> Option<Bytes> {

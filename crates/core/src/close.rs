@@ -90,7 +90,8 @@ impl From<u64> for FrameName {
 /// Why a connection or session ended.
 ///
 /// `Display` says it in words for a person. A peer's text is shown with its control characters
-/// escaped and is kept to [`MAX_REASON_BYTES`], so it can neither rewrite a terminal nor fill a log.
+/// escaped and is kept to [`MAX_REASON_BYTES`], so it can neither rewrite a terminal nor fill a
+/// log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CloseReason {
     /// Who ended it.

@@ -1,8 +1,8 @@
 //! "Keep the peer told of this value": latest value, once, until acknowledged.
 //!
 //! A limit, a reset or a window update needs no queue: only the newest value matters, it is sent
-//! once, again if that was lost, and not at all when a newer one took its place. Over a carrier that
-//! loses nothing, what was polled counts as acknowledged at once ([`Deliver::poll_reliable`]).
+//! once, again if that was lost, and not at all when a newer one took its place. Over a carrier
+//! that loses nothing, what was polled counts as acknowledged at once ([`Deliver::poll_reliable`]).
 
 /// A value that the peer is to learn.
 ///

@@ -1,7 +1,7 @@
 //! From a number that a peer chose to what it stands for.
 //!
-//! A peer picks its stream ids; were their places in a table predictable, it could pick ids that all
-//! fall on one. So the hash is keyed from the engine's generator.
+//! A peer picks its stream ids; were their places in a table predictable, it could pick ids that
+//! all fall on one. So the hash is keyed from the engine's generator.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -17,7 +17,8 @@ impl Id for u64 {}
 /// Below this capacity a map is not worth shrinking.
 const KEEP_CAPACITY: usize = 64;
 
-/// A map from ids to small values. Look-up, insertion and removal are O(1), for any ids a peer picks.
+/// A map from ids to small values. Look-up, insertion and removal are O(1), for any ids a peer
+/// picks.
 #[derive(Debug, Clone)]
 pub struct IdMap<K: Id, V> {
     map: HashMap<K, V, Seed>,
@@ -138,7 +139,8 @@ impl Hasher for IdHasher {
     #[inline]
     fn write_u64(&mut self, id: u64) {
         let [add, multiply, add_again, multiply_again] = self.words;
-        // Two rounds: after one, ids that differ only in high bits can still agree in many low ones.
+        // Two rounds: after one, ids that differ only in high bits can still agree in many low
+        // ones.
         let once = folded(id ^ add, multiply);
         self.hash = folded(once ^ add_again, multiply_again);
     }

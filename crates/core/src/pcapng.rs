@@ -1,8 +1,8 @@
 //! Captures that Wireshark reads: an encoder of pcapng into memory.
 //!
-//! Every function appends whole blocks to a `Vec<u8>`; who writes them where is the caller's affair.
-//! The format is draft-ietf-opsawg-pcapng, little-endian here. What did not travel in packets (a byte
-//! stream over a socket, a simulated link) is dressed in them by [`packet`].
+//! Every function appends whole blocks to a `Vec<u8>`; who writes them where is the caller's
+//! affair. The format is draft-ietf-opsawg-pcapng, little-endian here. What did not travel in
+//! packets (a byte stream over a socket, a simulated link) is dressed in them by [`mod@packet`].
 
 pub mod packet;
 

@@ -109,8 +109,8 @@ impl RangeSet {
     }
 
     /// Takes every value of `range` out. False when that would split a range and the set is full: a
-    /// set that refuses is left as it was then; one that evicts forgets its lowest range instead and
-    /// returns true.
+    /// set that refuses is left as it was then; one that evicts forgets its lowest range instead
+    /// and returns true.
     pub fn remove(&mut self, range: Range<u64>) -> bool {
         if range.is_empty() {
             return true;

@@ -1,8 +1,8 @@
 //! Whose turn it is.
 //!
 //! Priorities are those of RFC 9218: eight urgencies, served strictly one before the next, and
-//! within one urgency streams that are *incremental* (useful in pieces) take turns, while those that
-//! are not are sent one after the other.
+//! within one urgency streams that are *incremental* (useful in pieces) take turns, while those
+//! that are not are sent one after the other.
 
 use std::collections::VecDeque;
 
@@ -162,7 +162,8 @@ impl<K: Copy> Scheduler<K> {
     }
 
     /// How many queued keys would come before or take turns with a stream of this urgency: those as
-    /// urgent and those more urgent. 0 means that a stream of this urgency has the carrier to itself.
+    /// urgent and those more urgent. 0 means that a stream of this urgency has the carrier to
+    /// itself.
     #[inline]
     #[must_use]
     pub fn competitors(&self, urgency: u8) -> usize {

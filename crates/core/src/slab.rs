@@ -1,8 +1,8 @@
 //! Where streams and connections live: a slab in chunks, with keys that notice reuse.
 //!
 //! Entries sit in chunks of 64 that never move, so growing to ten thousand streams copies none of
-//! them and costs no moment of twice the memory. A [`Key`] carries a generation: a key kept past its
-//! entry's removal finds nothing, even when the place was taken again.
+//! them and costs no moment of twice the memory. A [`Key`] carries a generation: a key kept past
+//! its entry's removal finds nothing, even when the place was taken again.
 
 /// Entries in one chunk: one bit each in a `u64`.
 const CHUNK: usize = 64;
@@ -10,7 +10,8 @@ const CHUNK: usize = 64;
 /// The name of one entry. Eight bytes, `Copy`.
 ///
 /// `index` is dense (the lowest free place is taken first), so that another table can run in
-/// parallel and be reached by index; `generation` tells a former entry of the place from the present.
+/// parallel and be reached by index; `generation` tells a former entry of the place from the
+/// present.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     /// The place in the slab.
@@ -39,8 +40,8 @@ pub struct Slab<T> {
     /// No word of `vacant` before this one has a bit set.
     vacant_from: usize,
     len: usize,
-    /// Counts insertions over the slab's life. One counter for all places, so a chunk that was given
-    /// back and allocated again cannot repeat a generation.
+    /// Counts insertions over the slab's life. One counter for all places, so a chunk that was
+    /// given back and allocated again cannot repeat a generation.
     generation: u32,
 }
 
@@ -98,31 +99,18 @@ impl<T> Slab<T> {
     /// The same for a value that wants to know its own key.
     pub fn insert_with(&mut self, make: impl FnOnce(Key) -> T) -> Key {
         let chunk_index = self.vacant_chunk();
+        let chunk = self.chunks.get(chunk_index);
+        let place = chunk.map_or(0, |chunk| chunk.occupied.trailing_ones() as usize);
         self.generation = self.generation.wrapping_add(1);
-        let generation = self.generation;
-        let Some(chunk) = self.chunks.get_mut(chunk_index) else {
-            unreachable!("vacant_chunk returns a chunk that exists");
-        };
-        let place = chunk.occupied.trailing_ones() as usize;
         let key = Key {
             index: (chunk_index * CHUNK + place) as u32,
-            generation,
+            generation: self.generation,
         };
         let slot = Slot {
-            generation,
+            generation: key.generation,
             value: Some(make(key)),
         };
-        match chunk.slots.get_mut(place) {
-            Some(free) => *free = slot,
-            // Places fill from the lowest, so a place never used is the next one.
-            None => chunk.slots.push(slot),
-        }
-        chunk.occupied |= 1 << place;
-        let full = chunk.occupied == u64::MAX;
-        if full {
-            self.set_vacant(chunk_index, false);
-        }
-        self.len += 1;
+        self.occupy(chunk_index, place, slot);
         key
     }
 
@@ -254,6 +242,24 @@ impl<T> Slab<T> {
     #[inline]
     fn slot(&self, index: usize) -> Option<&Slot<T>> {
         self.chunks.get(index / CHUNK)?.slots.get(index % CHUNK)
+    }
+
+    /// Fills a free place.
+    #[inline]
+    fn occupy(&mut self, chunk_index: usize, place: usize, slot: Slot<T>) {
+        let Some(chunk) = self.chunks.get_mut(chunk_index) else {
+            return;
+        };
+        match chunk.slots.get_mut(place) {
+            Some(free) => *free = slot,
+            // Places fill from the lowest, so a place never used is the next one.
+            None => chunk.slots.push(slot),
+        }
+        chunk.occupied |= 1 << place;
+        self.len += 1;
+        if chunk.occupied == u64::MAX {
+            self.set_vacant(chunk_index, false);
+        }
     }
 
     /// The lowest chunk with a free place, made when there is none.

@@ -53,8 +53,8 @@ pub trait TimerKind: Copy {
 
 /// The timers of one connection: for each kind, when it is to go off, if at all.
 ///
-/// `N` is `K::COUNT`, which is checked when the program is compiled. Eight bytes a timer; every call
-/// looks at `N` of them at most, and `N` is a handful.
+/// `N` is `K::COUNT`, which is checked when the program is compiled. Eight bytes a timer; every
+/// call looks at `N` of them at most, and `N` is a handful.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Timers<K, const N: usize> {
     /// `Instant::MAX` while stopped.

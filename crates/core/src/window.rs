@@ -356,9 +356,9 @@ impl RecvWindow {
 
     /// Tunes the window and returns the credit to announce now, in bytes, if any.
     ///
-    /// `rtt` is the smoothed round trip time, when it was measured: without it nothing grows. Credit
-    /// is announced when it comes to half a window at least. The share is shrunk to what is needed
-    /// and, if the window grows, grown.
+    /// `rtt` is the smoothed round trip time, when it was measured: without it nothing grows.
+    /// Credit is announced when it comes to half a window at least. The share is shrunk to what is
+    /// needed and, if the window grows, grown.
     #[inline]
     pub fn poll_update(
         &mut self,
@@ -449,7 +449,8 @@ impl RecvWindow {
         } else if self.is_grown(config) {
             self.consider_shrinking(now, (used, elapsed), rtt, config, budget);
         } else if elapsed >= config.stretch(rtt) {
-            // Nothing to shrink; a measurement that began long ago would hide a burst that begins now.
+            // Nothing to shrink; a measurement that began long ago would hide a burst that begins
+            // now.
             self.start_epoch(now);
         }
     }
@@ -477,8 +478,8 @@ impl RecvWindow {
         }
     }
 
-    /// Doubles the window, within its maximum and what is fair to take of the budget. What the share
-    /// holds too much afterwards is given back by [`poll_update`](RecvWindow::poll_update).
+    /// Doubles the window, within its maximum and what is fair to take of the budget. What the
+    /// share holds too much afterwards is given back by [`poll_update`](RecvWindow::poll_update).
     fn grow(&mut self, config: &WindowConfig, budget: &Budget, share: &mut Share) {
         let fair = fair_cap(budget.available(), share.held());
         let doubled = self.size.saturating_mul(2).min(config.max);

@@ -10,7 +10,8 @@ use proptest::prelude::*;
 use weir_core::rtt::Rtt;
 use weir_core::time::Duration;
 
-/// RFC 9002 section 5.3 and appendix A.7 (RFC 6298 2.2 and 2.3 when no delay is stated), in seconds.
+/// RFC 9002 section 5.3 and appendix A.7 (RFC 6298 2.2 and 2.3 when no delay is stated), in
+/// seconds.
 #[derive(Default)]
 struct Formula {
     smoothed: f64,
@@ -71,7 +72,8 @@ proptest! {
         }
     }
 
-    // However a peer lies about its delays, the smoothed value stays between the least and the most.
+    // However a peer lies about its delays, the smoothed value stays between the least and the
+    // most.
     #[test]
     fn lies_do_not_leave_the_range_of_samples(
         samples in prop::collection::vec((1..10_000u64, any::<u64>()), 1..50),

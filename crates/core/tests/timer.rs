@@ -136,8 +136,8 @@ proptest! {
             both.apply(op);
             both.check();
         }
-        // Following the wheel's own advice, all within four times its reach go off, in few wake-ups:
-        // at most one a level and a round for each timer.
+        // Following the wheel's own advice, all within four times its reach go off, in few
+        // wake-ups: at most one a level and a round for each timer.
         let end = both.now + tick * (1 << 31) * (1 << 7);
         let mut wakeups = 0;
         while let Some(next) = both.wheel.next().filter(|next| *next <= end) {

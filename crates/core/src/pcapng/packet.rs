@@ -52,8 +52,8 @@ pub struct TcpHeader {
     pub flags: u8,
 }
 
-/// Appends an IP packet with a TCP segment. The IP version is chosen as by [`udp`]. A payload beyond
-/// [`MAX_PAYLOAD`] is cut.
+/// Appends an IP packet with a TCP segment. The IP version is chosen as by [`udp`]. A payload
+/// beyond [`MAX_PAYLOAD`] is cut.
 pub fn tcp(out: &mut Vec<u8>, from: SocketAddr, to: SocketAddr, header: TcpHeader, payload: &[u8]) {
     let payload = payload.get(..MAX_PAYLOAD).unwrap_or(payload);
     let start = ip_header(out, from.ip(), to.ip(), TCP, (20 + payload.len()) as u16);

@@ -23,8 +23,8 @@ const NONE: u32 = u32::MAX;
 /// A wheel of timers that carry a `K` each.
 ///
 /// Inserting and cancelling is O(1), going off O(1) amortised over at most six levels. Time is
-/// counted in ticks: a timer goes off up to one tick late, never early. Timers that become due within
-/// one tick go off in no particular order (but in the same one in each replay).
+/// counted in ticks: a timer goes off up to one tick late, never early. Timers that become due
+/// within one tick go off in no particular order (but in the same one in each replay).
 pub struct Wheel<K> {
     entries: Slab<Entry<K>>,
     /// The first entry of each slot's list, level by level, and of the due list.

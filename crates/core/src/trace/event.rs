@@ -132,7 +132,8 @@ pub struct FrameEvent {
     pub recv_window: Option<u64>,
 }
 
-/// The names of the flags that a frame carried, at most [`MAX_TRACED_FLAGS`]. Displays as "SYN|ACK".
+/// The names of the flags that a frame carried, at most [`MAX_TRACED_FLAGS`]. Displays as
+/// "SYN|ACK".
 #[derive(Copy, Clone, Default, PartialEq, Eq)]
 pub struct FlagList {
     names: [&'static str; MAX_TRACED_FLAGS],
