@@ -27,7 +27,8 @@ impl Role {
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Receive window of a new stream, in bytes. At least the 256 KiB that every peer assumes;
-    /// from 512 KiB on, what is above it is announced with the SYN or ACK (Y15).
+    /// from 512 KiB on, what is above it is announced with the SYN or ACK (Y15), for as many streams
+    /// as leave half of the session's memory free.
     pub receive_window: u32,
     /// Receive window that a stream may grow to, in bytes, when its reader keeps up with more
     /// than the window allows in a round trip (Y29).

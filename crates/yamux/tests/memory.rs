@@ -146,6 +146,24 @@ fn a_session_that_hoards_lets_go_before_the_others_have_to() {
 }
 
 #[test]
+fn windows_that_are_wide_from_the_start_leave_half_for_what_arrives() {
+    let config = Config {
+        receive_window: 1 << 20,
+        session_budget: 8 << 20,
+        ..Config::default()
+    };
+    let (mut node, keys) = accepted(config, 20);
+    let wide = keys
+        .iter()
+        .filter(|key| node.session.stream_stats(**key).unwrap().recv_window_size == 1 << 20);
+    assert_eq!(wide.count(), 5, "768 KiB each, out of 4 MiB");
+    for n in 0..16 {
+        node.feed(T0, data(NONE, 1 + 2 * n, &pattern(256 * KIB)));
+    }
+    assert_eq!(node.session.stats().streams_shed, 0);
+}
+
+#[test]
 fn writers_that_nobody_drains_leave_room_for_others() {
     // A stalled stream takes half of what is free, and the next half of the rest.
     let (mut node, keys) = accepted(small(), 12);

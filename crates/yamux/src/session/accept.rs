@@ -146,9 +146,16 @@ impl Session {
         let Some(stream) = self.streams.get_mut(key) else {
             return;
         };
-        if stream
-            .recv
-            .raise(wanted, &self.windows, &self.memory, &mut stream.share)
+        // Credit given cannot be taken back, so half of the memory is kept for what arrives.
+        let rest = self
+            .memory
+            .available()
+            .saturating_sub(wanted.saturating_sub(self.windows.initial));
+        let affordable = rest >= self.memory.limit() >> 1;
+        if affordable
+            && stream
+                .recv
+                .raise(wanted, &self.windows, &self.memory, &mut stream.share)
         {
             self.update_window(now, key);
         } else {
