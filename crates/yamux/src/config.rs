@@ -112,87 +112,32 @@ impl Config {
     /// # Errors
     /// The first field that is out of its range, with the range.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let initial = u64::from(INITIAL_WINDOW);
-        let gib = 1 << 30;
-        let receive_window = u64::from(self.receive_window);
-        let sizes = [
-            ("receive_window", receive_window, initial, gib, "bytes"),
-            (
-                "max_receive_window",
-                self.max_receive_window.into(),
-                receive_window,
-                gib,
-                "bytes",
-            ),
-            (
-                "max_streams",
-                self.max_streams.into(),
-                0,
-                1 << 24,
-                "streams",
-            ),
-            (
-                "ack_backlog",
-                self.ack_backlog.into(),
-                1,
-                1 << 20,
-                "streams",
-            ),
-            (
-                "accept_backlog",
-                self.accept_backlog.into(),
-                1,
-                1 << 20,
-                "streams",
-            ),
-            (
-                "max_frame",
-                self.max_frame.into(),
-                1024,
-                MAX_FRAME.into(),
-                "bytes",
-            ),
-            (
-                "fair_frame",
-                self.fair_frame.into(),
-                1024,
-                self.max_frame.into(),
-                "bytes",
-            ),
-            (
-                "send_buffer",
-                self.send_buffer.into(),
-                self.max_frame.into(),
-                gib,
-                "bytes",
-            ),
-            (
-                "session_budget",
-                self.session_budget,
-                MIN_SESSION_MEMORY,
-                1 << 48,
-                "bytes",
-            ),
-            (
-                "reset_burst",
-                self.reset_burst.into(),
-                1,
-                1 << 24,
-                "streams",
-            ),
-            ("reset_rate", self.reset_rate.into(), 1, 1 << 24, "streams"),
-        ];
-        for (field, value, min, max, unit) in sizes {
-            if value < min || value > max {
-                return Err(ConfigError {
-                    field,
-                    value,
-                    min,
-                    max,
-                    unit,
-                });
-            }
-        }
+        const GIB: u32 = 1 << 30;
+        let streams = |field, value, min, max| check(field, value, min, max, "streams");
+        let bytes = |field, value, min, max| check(field, value, min, max, "bytes");
+        bytes("receive_window", self.receive_window, INITIAL_WINDOW, GIB)?;
+        bytes(
+            "max_receive_window",
+            self.max_receive_window,
+            self.receive_window,
+            GIB,
+        )?;
+        streams("max_streams", self.max_streams, 0, 1 << 24)?;
+        streams("ack_backlog", self.ack_backlog, 1, 1 << 20)?;
+        streams("accept_backlog", self.accept_backlog, 1, 1 << 20)?;
+        bytes("max_frame", self.max_frame, 1024, MAX_FRAME)?;
+        bytes("fair_frame", self.fair_frame, 1024, self.max_frame)?;
+        bytes("send_buffer", self.send_buffer, self.max_frame, GIB)?;
+        streams("reset_burst", self.reset_burst, 1, 1 << 24)?;
+        streams("reset_rate", self.reset_rate, 1, 1 << 24)?;
+        let budget = self.session_budget;
+        check(
+            "session_budget",
+            budget,
+            MIN_SESSION_MEMORY,
+            1 << 48,
+            "bytes",
+        )?;
         self.validate_times()
     }
 
@@ -217,18 +162,35 @@ impl Config {
             ("write_timeout", self.write_timeout),
         ];
         for (field, time) in times {
-            if time < Duration::from_millis(1) || time > LONGEST {
-                return Err(ConfigError {
-                    field,
-                    value: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
-                    min: 1,
-                    max: u64::try_from(LONGEST.as_millis()).unwrap_or(u64::MAX),
-                    unit: "ms",
-                });
-            }
+            check(field, millis(time), 1, millis(LONGEST), "ms")?;
         }
         Ok(())
     }
+}
+
+/// Whether a field is in its range.
+fn check<N: Into<u64>>(
+    field: &'static str,
+    value: N,
+    min: N,
+    max: N,
+    unit: &'static str,
+) -> Result<(), ConfigError> {
+    let (value, min, max) = (value.into(), min.into(), max.into());
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(ConfigError {
+        field,
+        value,
+        min,
+        max,
+        unit,
+    })
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Where the specification leaves a choice, `docs` of the items name the one that was made; the
+//! Where the specification leaves a choice, the documentation of the item names the one made; the
 //! rows `Y1`..`Y54` in comments are the behaviours that tests show.
 
 #![deny(
