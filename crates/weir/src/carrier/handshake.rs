@@ -1,7 +1,10 @@
 //! The TLS handshake, over rustls' unbuffered interface. Records are fed to rustls one by one, so that it stops
 //! exactly where the handshake does and every byte after it is left to [`Records`].
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -9,11 +12,12 @@ use rustls::client::{ClientConfig, UnbufferedClientConnection};
 use rustls::pki_types::ServerName;
 use rustls::server::{ServerConfig, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
-use rustls::{CommonState, Error as RustlsError};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use rustls::{CipherSuite, CommonState, Error as RustlsError, NamedGroup};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::poll_read_into;
 use super::record::{HEADER, Keys, Records};
 use super::tap::{Tap, Tapped};
 use super::tls::TlsCarrier;
@@ -34,6 +38,10 @@ pub(crate) struct PeerInfo {
     pub(crate) peer_id: PeerId,
     /// The application protocol that both sides speak.
     pub(crate) alpn: Vec<u8>,
+    /// How the two sides agreed on keys, in TLS's words.
+    pub(crate) key_exchange: NamedGroup,
+    /// How the data is sealed, in TLS's words.
+    pub(crate) cipher_suite: CipherSuite,
 }
 
 impl Security {
@@ -225,35 +233,37 @@ where
     }
 
     async fn run(mut self) -> Result<(TlsCarrier<S>, PeerInfo), SecurityError> {
-        // Records to show to rustls: one more whenever a handshake message goes on in the next.
-        let mut count = 1;
+        // Bytes that rustls has seen and wants to see again: it decrypts and joins messages in place there.
+        let mut shown = 0;
         loop {
-            let shown = first_records(&self.incoming, count)?.unwrap_or(0);
             let records = self.incoming.get_mut(..shown).unwrap_or_default();
             let (used, step) = self.connection.step(records, &mut self.outgoing);
-            self.incoming.advance(used.min(self.incoming.len()));
+            let used = used.min(shown);
+            self.incoming.advance(used);
+            shown -= used;
             match step {
                 Ok(Step::Again) => {}
                 Ok(Step::Transmit) => self.transmit().await?,
                 Ok(Step::Done) => break,
-                Ok(Step::Receive) => {
-                    count = if used == 0 && shown > 0 { count + 1 } else { 1 };
-                    while first_records(&self.incoming, count)?.is_none() {
-                        self.receive().await?;
-                    }
-                }
+                Ok(Step::Receive) => shown += self.next_record(shown).await?,
                 Err(error) => {
-                    // Within a second a peer that listens has read the alert; the error is reported anyway.
-                    let _ = timeout(ALERT_TIME, self.send_alert(shown - used.min(shown))).await;
+                    // The error is reported whether the peer learns of it or not.
+                    let _ = timeout(ALERT_TIME, self.send_alert()).await;
                     return Err(error.into());
                 }
             }
-            // A record that was used up makes room for the next.
-            if used > 0 {
-                count = 1;
-            }
         }
         self.finish()
+    }
+
+    /// Reads until there is a whole record behind the first `shown` bytes; its length.
+    async fn next_record(&mut self, shown: usize) -> Result<usize, SecurityError> {
+        loop {
+            match record_len(self.incoming.get(shown..).unwrap_or_default())? {
+                Some(len) => return Ok(len),
+                None => self.receive().await?,
+            }
+        }
     }
 
     fn finish(self) -> Result<(TlsCarrier<S>, PeerInfo), SecurityError> {
@@ -263,43 +273,60 @@ where
         let alpn = common
             .alpn_protocol()
             .ok_or(SecurityError::NoCommonProtocol)?;
+        let unfinished = RustlsError::HandshakeNotComplete;
+        let group = common
+            .negotiated_key_exchange_group()
+            .ok_or(unfinished.clone())?;
+        let suite = common.negotiated_cipher_suite().ok_or(unfinished)?;
         let info = PeerInfo {
             peer_id,
             alpn: alpn.to_vec(),
+            key_exchange: group.name(),
+            cipher_suite: suite.suite(),
         };
         let records = self.connection.into_records()?;
         Ok((TlsCarrier::new(self.stream, records, self.incoming), info))
     }
 
+    /// Sends what is ready. Reads meanwhile: the peer may be sending too, and not read before it is done.
     async fn transmit(&mut self) -> Result<(), SecurityError> {
-        self.stream.write_all(&self.outgoing).await?;
-        self.stream.flush().await?;
+        let mut sent = 0;
+        poll_fn(|cx| {
+            while let Some(rest) = self.outgoing.get(sent..).filter(|rest| !rest.is_empty()) {
+                match Pin::new(&mut self.stream).poll_write(cx, rest) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(SecurityError::Ended)),
+                    Poll::Ready(written) => sent += written?,
+                    Poll::Pending => ready!(self.poll_receive(cx))?,
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await?;
         self.outgoing.clear();
-        Ok(())
+        Ok(self.stream.flush().await?)
     }
 
     async fn receive(&mut self) -> Result<(), SecurityError> {
+        poll_fn(|cx| self.poll_receive(cx)).await
+    }
+
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SecurityError>> {
         if self.incoming.len() > MAX_BUFFERED {
-            return Err(SecurityError::NotTls);
+            return Poll::Ready(Err(SecurityError::NotTls));
         }
         self.incoming.reserve(READ);
-        match self.stream.read_buf(&mut self.incoming).await? {
-            0 => Err(SecurityError::Ended),
-            _ => Ok(()),
+        match ready!(poll_read_into(&mut self.stream, cx, &mut self.incoming))? {
+            0 => Poll::Ready(Err(SecurityError::Ended)),
+            _ => Poll::Ready(Ok(())),
         }
     }
 
     /// Tells the peer why, and waits for it to hang up: closing a socket with unread bytes resets the connection,
-    /// and the peer would lose the alert. `shown` bytes are what rustls has seen and not used.
-    async fn send_alert(&mut self, shown: usize) -> Result<(), SecurityError> {
-        loop {
-            let records = self.incoming.get_mut(..shown).unwrap_or_default();
-            if !matches!(
-                self.connection.step(records, &mut self.outgoing),
-                (0, Ok(Step::Again))
-            ) {
-                break;
-            }
+    /// and the peer would lose the alert.
+    async fn send_alert(&mut self) -> Result<(), SecurityError> {
+        while self.connection.common().wants_write() {
+            let (_, step) = self.connection.step(&mut [], &mut self.outgoing);
+            step?;
         }
         self.transmit().await?;
         self.stream.shutdown().await?;
@@ -311,26 +338,22 @@ where
     }
 }
 
-/// The length of the first `count` records, once they are all there.
-fn first_records(bytes: &[u8], count: usize) -> Result<Option<usize>, SecurityError> {
-    let mut end = 0;
-    for _ in 0..count {
-        let rest = bytes.get(end..).unwrap_or_default();
-        // Content types 20 to 23, version 3.x: anything else is another protocol, and waiting for as many bytes
-        // as its text seems to announce would be in vain.
-        if let [kind, version, ..] = *rest
-            && !(matches!(kind, 20..=23) && version == 3)
-        {
-            return Err(SecurityError::NotTls);
-        }
-        let [_, _, _, high, low, ..] = *rest else {
-            return Ok(None);
-        };
-        let len = HEADER + usize::from(u16::from_be_bytes([high, low]));
-        if rest.len() < len {
-            return Ok(None);
-        }
-        end += len;
+/// The length of the record at the front of `bytes`, once it is all there.
+fn record_len(bytes: &[u8]) -> Result<Option<usize>, SecurityError> {
+    // Content types 20 to 23, version 3.x: anything else is another protocol, and waiting for as many bytes as its
+    // text seems to announce would be in vain.
+    if let [kind, version, ..] = *bytes
+        && !(matches!(kind, 20..=23) && version == 3)
+    {
+        return Err(SecurityError::NotTls);
     }
-    Ok(Some(end))
+    let [_, _, _, high, low, ..] = *bytes else {
+        return Ok(None);
+    };
+    let len = HEADER + usize::from(u16::from_be_bytes([high, low]));
+    Ok((bytes.len() >= len).then_some(len))
 }
+
+#[cfg(test)]
+#[path = "handshake_tests.rs"]
+mod tests;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use rustls::client::ClientConfig;
 use rustls::server::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use weir_core::buf::{Pool, ReadBuf};
 
 use super::{Carrier, PeerInfo, TlsCarrier, accept_tls, connect_tls};
@@ -119,4 +120,12 @@ impl Digest {
     pub(super) fn finish(self) -> Vec<u8> {
         self.0.finish().as_ref().to_vec()
     }
+}
+
+/// Both ends of a TCP connection on this machine.
+pub(super) async fn tcp_sockets() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (client, server) = tokio::join!(TcpStream::connect(addr), listener.accept());
+    (client.unwrap(), server.unwrap().0)
 }

@@ -18,4 +18,6 @@ pub use key_log::{KeyLogError, KeyObserver, TlsKeyLog};
 pub use peer_id::{PeerId, PeerIdError};
 pub use public_key::{KeyType, PublicKey, PublicKeyError};
 pub use tls::PeerMismatch;
+#[cfg(test)]
+pub(crate) use tls::provider;
 pub(crate) use tls::{ALPN_LIBP2P, ALPN_WEIR, Security, peer_of};

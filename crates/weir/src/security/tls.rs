@@ -50,6 +50,8 @@ pub struct PeerMismatch {
 pub(crate) struct Security {
     peer_id: PeerId,
     certificate: Arc<SingleCertAndKey>,
+    #[cfg(test)]
+    parts: (CertificateDer<'static>, Arc<dyn rustls::sign::SigningKey>),
     key_log: Arc<dyn KeyLog>,
     client: ConfigBuilder<ClientConfig, WantsVerifier>,
     server: ConfigBuilder<ServerConfig, WantsVerifier>,
@@ -85,11 +87,15 @@ impl Security {
         let provider = provider();
         let tls13 = &[&rustls::version::TLS13];
         let key = CertifiedKey::from_der(vec![certificate], key, provider).map_err(failed)?;
+        #[cfg(test)]
+        let parts = (key.cert[0].clone(), key.key.clone());
         let client = ClientConfig::builder_with_details(provider.clone(), time.clone());
         let server = ServerConfig::builder_with_details(provider.clone(), time);
         Ok(Security {
             peer_id: identity.peer_id(),
             certificate: Arc::new(SingleCertAndKey::from(key)),
+            #[cfg(test)]
+            parts,
             key_log: Arc::new(NoKeyLog),
             client: client.with_protocol_versions(tls13).map_err(failed)?,
             server: server.with_protocol_versions(tls13).map_err(failed)?,
@@ -101,6 +107,15 @@ impl Security {
     pub(crate) fn with_key_log(mut self, key_log: Arc<dyn KeyLog>) -> Security {
         self.key_log = key_log;
         self
+    }
+
+    /// What a test needs to misuse the certificate.
+    #[cfg(test)]
+    pub(crate) fn certificate_and_key(
+        &self,
+    ) -> (CertificateDer<'static>, Arc<dyn rustls::sign::SigningKey>) {
+        let (certificate, key) = self.parts.clone();
+        (certificate, key)
     }
 
     /// Who this side is.
