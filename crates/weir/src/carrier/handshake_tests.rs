@@ -70,7 +70,7 @@ async fn a_client_refuses_another_peer_than_the_expected() {
     let found = server.peer_id();
     match failure(ours) {
         SecurityError::Mismatch(error) => {
-            assert_eq!(error, PeerMismatch { expected, found });
+            assert_eq!(*error, PeerMismatch { expected, found });
             let text = error.to_string();
             assert!(text.contains(&expected.to_string()) && text.contains(&found.to_string()));
         }
@@ -102,7 +102,7 @@ async fn a_server_refuses_another_peer_than_the_expected() {
     let (ours, theirs) = tokio::join!(ours, accept_tls(theirs, configs.1));
     let found = client.peer_id();
     match failure(theirs) {
-        SecurityError::Mismatch(error) => assert_eq!(error, PeerMismatch { expected, found }),
+        SecurityError::Mismatch(error) => assert_eq!(*error, PeerMismatch { expected, found }),
         other => panic!("{other}"),
     }
     let text = ours.to_string();

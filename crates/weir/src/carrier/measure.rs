@@ -14,8 +14,9 @@ use rustls::pki_types::ServerName;
 use rustls::server::ServerConfig;
 use rustls::{ClientConnection, ServerConnection};
 
+use super::handshake::{accept_tls, connect_tls};
 use super::testing::{End, configs};
-use super::{Carrier, TcpCarrier, accept_tls, connect_tls};
+use super::{Carrier, TcpCarrier};
 
 const WARM_UP: Duration = Duration::from_millis(200);
 const TIME: Duration = Duration::from_millis(1000);

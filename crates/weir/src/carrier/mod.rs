@@ -21,7 +21,6 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
 use weir_core::buf::ReadBuf;
 
-pub(crate) use handshake::{PeerInfo, accept_tls, connect_tls};
 pub use tap::Tap;
 pub(crate) use tap::Tapped;
 pub(crate) use tcp::TcpCarrier;

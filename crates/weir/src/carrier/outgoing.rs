@@ -27,6 +27,11 @@ impl Outgoing {
         self.records.is_empty()
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
     /// Writes until nothing is left. Pending: the socket takes no more now, and wakes the task when it does.
     pub(super) fn poll_drain<S: AsyncWrite + Unpin>(
         &mut self,

@@ -226,10 +226,15 @@ impl Records {
         // update_not_requested: the peer decides about its own keys.
         let message = [KEY_UPDATE, 0, 0, 1, 0];
         let record = self.seal_as(ContentType::Handshake, &[&message])?;
+        self.next_tx_keys()?;
+        Ok(record)
+    }
+
+    pub(super) fn next_tx_keys(&mut self) -> Result<(), TlsError> {
         let (seq, secrets) = self.keys.next_tx()?;
         self.encrypter = encrypter(self.suite, secrets)?;
         self.tx_seq = seq;
-        Ok(record)
+        Ok(())
     }
 
     /// Seals one record of data: all of `parts`, at most [`MAX_PLAINTEXT`] together.
@@ -248,7 +253,11 @@ impl Records {
         self.seal_as(ContentType::Alert, &[&[level, alert.into()]])
     }
 
-    fn seal_as(&mut self, content_type: ContentType, parts: &[&[u8]]) -> Result<Vec<u8>, TlsError> {
+    pub(super) fn seal_as(
+        &mut self,
+        content_type: ContentType,
+        parts: &[&[u8]],
+    ) -> Result<Vec<u8>, TlsError> {
         let message = OutboundPlainMessage {
             typ: content_type,
             version: ProtocolVersion::TLSv1_2,
@@ -257,6 +266,12 @@ impl Records {
         let sealed = self.encrypter.encrypt(message, self.tx_seq)?;
         self.tx_seq += 1;
         Ok(sealed.encode())
+    }
+
+    /// Records sealed with the current key.
+    #[cfg(test)]
+    pub(super) fn tx_seq(&self) -> u64 {
+        self.tx_seq
     }
 
     /// Makes keys be replaced after this many records, so that a test need not send 2^24.

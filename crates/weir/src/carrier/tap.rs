@@ -96,3 +96,60 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Seen {
+        sent: Vec<u8>,
+        received: Vec<u8>,
+        ended: Vec<bool>,
+    }
+
+    struct Recorder(Arc<Mutex<Seen>>);
+
+    impl Tap for Recorder {
+        fn sent(&mut self, bytes: &[u8]) {
+            self.0.lock().unwrap().sent.extend_from_slice(bytes);
+        }
+
+        fn received(&mut self, bytes: &[u8]) {
+            self.0.lock().unwrap().received.extend_from_slice(bytes);
+        }
+
+        fn ended(&mut self, sent: bool) {
+            self.0.lock().unwrap().ended.push(sent);
+        }
+    }
+
+    #[tokio::test]
+    async fn every_byte_is_seen_once_and_none_that_did_not_go() {
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let (ours, mut theirs) = duplex(10);
+        let mut ours = Tapped::new(ours, Some(Box::new(Recorder(seen.clone()))));
+        // The pipe takes 10 of the 12 bytes.
+        let slices = [&b"abcdef"[..], b"ghijkl"].map(IoSlice::new);
+        assert_eq!(ours.write_vectored(&slices).await.unwrap(), 10);
+        let mut got = [0; 10];
+        theirs.read_exact(&mut got).await.unwrap();
+        ours.write_all(b"kl").await.unwrap();
+        theirs.write_all(b"answer").await.unwrap();
+        let mut got = [0; 4];
+        ours.read_exact(&mut got).await.unwrap();
+        ours.shutdown().await.unwrap();
+        drop(theirs);
+        let mut rest = Vec::new();
+        ours.read_to_end(&mut rest).await.unwrap();
+        assert_eq!([&got[..], &rest].concat(), b"answer");
+        let seen = seen.lock().unwrap();
+        assert_eq!(seen.sent, b"abcdefghijkl");
+        assert_eq!(seen.received, b"answer");
+        assert_eq!(seen.ended, [true, false]);
+    }
+}

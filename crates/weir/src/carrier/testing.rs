@@ -12,7 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use weir_core::buf::{Pool, ReadBuf};
 
-use super::{Carrier, PeerInfo, TlsCarrier, accept_tls, connect_tls};
+use super::handshake::{PeerInfo, accept_tls, connect_tls};
+use super::{Carrier, TlsCarrier};
 use crate::security::{ALPN_WEIR, Identity, Security, SecurityError};
 
 pub(super) fn security() -> Security {

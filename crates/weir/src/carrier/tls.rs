@@ -143,11 +143,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsCarrier<S> {
         }
         Ok(taken)
     }
-
-    #[cfg(test)]
-    pub(super) fn records(&mut self) -> &mut Records {
-        &mut self.records
-    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Carrier for TlsCarrier<S> {
@@ -270,3 +265,7 @@ impl<'a> Rest<'a, '_> {
 #[cfg(test)]
 #[path = "tls_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "tls_record_tests.rs"]
+mod record_tests;

@@ -22,7 +22,7 @@ pub enum SecurityError {
     KeyLog(#[from] KeyLogError),
     /// Somebody else than the expected peer is there.
     #[error(transparent)]
-    Mismatch(#[from] PeerMismatch),
+    Mismatch(Box<PeerMismatch>),
     /// The peer's certificate breaks a rule.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
@@ -57,7 +57,7 @@ impl From<TlsError> for SecurityError {
         match error {
             TlsError::InvalidCertificate(TlsCertificateError::Other(other)) => {
                 if let Some(mismatch) = other.0.downcast_ref::<PeerMismatch>() {
-                    return SecurityError::Mismatch(*mismatch);
+                    return SecurityError::Mismatch(Box::new(*mismatch));
                 }
                 match other.0.downcast_ref::<CertificateError>() {
                     Some(ours) => SecurityError::Certificate(ours.clone()),

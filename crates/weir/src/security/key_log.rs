@@ -102,3 +102,48 @@ fn push_hex(out: &mut String, bytes: &[u8]) {
         let _ = write!(out, "{byte:02x}");
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
+
+    use rustls::KeyLog;
+
+    use super::*;
+
+    #[test]
+    fn lines_are_appended_to_a_private_file_and_shown_to_the_observer() {
+        let path = std::env::temp_dir().join(format!("weir-keys-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let to = Arc::clone(&seen);
+        let observer: KeyObserver = Box::new(move |line| to.lock().unwrap().push(line.to_owned()));
+        let first = TlsKeyLog::open(&path).unwrap().observed_by(observer);
+        first.log("CLIENT_TRAFFIC_SECRET_0", &[0x0a, 0xff], &[1]);
+        let second = TlsKeyLog::open(&path).unwrap();
+        second.log("EXPORTER_SECRET", &[2], &[0]);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(
+            text,
+            "CLIENT_TRAFFIC_SECRET_0 0aff 01\nEXPORTER_SECRET 02 00\n"
+        );
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(*seen.lock().unwrap(), ["CLIENT_TRAFFIC_SECRET_0 0aff 01"]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_named() {
+        let error = TlsKeyLog::open("/no/such/folder/keys")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("/no/such/folder/keys"), "{error}");
+    }
+
+    #[test]
+    fn the_default_goes_nowhere() {
+        TlsKeyLog::default().log("EXPORTER_SECRET", &[2], &[0]);
+    }
+}

@@ -20,4 +20,4 @@ pub use public_key::{KeyType, PublicKey, PublicKeyError};
 pub use tls::PeerMismatch;
 #[cfg(test)]
 pub(crate) use tls::provider;
-pub(crate) use tls::{ALPN_LIBP2P, ALPN_WEIR, Security, peer_of};
+pub(crate) use tls::{ALPN_WEIR, Security, peer_of};

@@ -30,10 +30,8 @@ use super::identity::{Identity, KeyError};
 use super::key_log::TlsKeyLog;
 use super::peer_id::PeerId;
 
-/// ALPN of yamux between two weir endpoints.
+/// ALPN of yamux between two weir endpoints. (libp2p's own peers say `libp2p`, and agree on a multiplexer afterwards.)
 pub(crate) const ALPN_WEIR: &[u8] = b"weir/1";
-/// ALPN of libp2p peers, which then agree on a multiplexer by multistream-select.
-pub(crate) const ALPN_LIBP2P: &[u8] = b"libp2p";
 
 /// The peer is somebody else than the one that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -119,6 +117,7 @@ impl Security {
     }
 
     /// Who this side is.
+    #[cfg(test)]
     pub(crate) fn peer_id(&self) -> PeerId {
         self.peer_id
     }

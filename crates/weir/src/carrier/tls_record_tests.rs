@@ -1,0 +1,283 @@
+//! Records that are forged, out of place, too many or for TLS itself; and keys that change.
+
+use std::time::Duration;
+
+use rustls::ContentType;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::tests::in_memory;
+use super::*;
+
+/// What a receiver makes of records that its peer's keys have sealed, and what the peer is told.
+async fn verdict(records: impl FnOnce(&mut Records) -> Vec<Vec<u8>>) -> (io::Error, String) {
+    let (mut client, mut server) = in_memory(1 << 20).await;
+    client.write_all(b"before").await.unwrap();
+    for record in records(&mut client.carrier.records) {
+        client.carrier.stream.write_all(&record).await.unwrap();
+    }
+    // What came before is whole and handed out.
+    assert_eq!(server.read_exact(6).await.unwrap(), b"before");
+    let error = server.read().await.unwrap_err();
+    assert_eq!(
+        server.read().await.unwrap_err().kind(),
+        io::ErrorKind::NotConnected
+    );
+    let write = server.write(&[IoSlice::new(b"x")]).await.unwrap_err();
+    assert_eq!(write.kind(), io::ErrorKind::BrokenPipe);
+    (error, client.read().await.unwrap_err().to_string())
+}
+
+#[tokio::test]
+async fn a_forged_record_breaks_the_connection() {
+    for at in [5, 20, 5020] {
+        let (error, told) = verdict(|records| {
+            let mut record = records.seal(&[&[7; 5000]]).unwrap();
+            record[at] ^= 1;
+            vec![record]
+        })
+        .await;
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert!(error.to_string().contains("damaged or forged"), "{error}");
+        assert!(told.contains("BadRecordMac"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_record_sent_twice_or_left_out_breaks_the_connection() {
+    let (error, _) = verdict(|records| {
+        let record = records.seal(&[b"again"]).unwrap();
+        let _left_out = records.seal(&[b"lost"]).unwrap();
+        vec![records.seal(&[b"late"]).unwrap(), record]
+    })
+    .await;
+    assert!(error.to_string().contains("damaged or forged"), "{error}");
+}
+
+/// C1, C2: what has no place after a handshake.
+#[tokio::test]
+async fn records_out_of_place_break_the_connection() {
+    let sealed = |content_type, payload: &'static [u8]| {
+        move |records: &mut Records| vec![records.seal_as(content_type, &[payload]).unwrap()]
+    };
+    let (handshake, alert) = (ContentType::Handshake, ContentType::Alert);
+    let raw = |record: &'static [u8]| move |_: &mut Records| vec![record.to_vec()];
+    for (name, (error, told), alert) in [
+        (
+            "key update of no kind",
+            verdict(sealed(handshake, &[24, 0, 0, 1, 2])).await,
+            "IllegalParameter",
+        ),
+        (
+            "long key update",
+            verdict(sealed(handshake, &[24, 0, 0, 2, 0, 0])).await,
+            "DecodeError",
+        ),
+        (
+            "more behind a key update",
+            verdict(sealed(handshake, &[24, 0, 0, 1, 0, 4])).await,
+            "UnexpectedMessage",
+        ),
+        (
+            "cut key update",
+            verdict(sealed(handshake, &[24, 0, 0, 1])).await,
+            "UnexpectedMessage",
+        ),
+        (
+            "ticket from a client",
+            verdict(sealed(handshake, &[4, 0, 0, 0])).await,
+            "UnexpectedMessage",
+        ),
+        (
+            "client hello",
+            verdict(sealed(handshake, &[1, 0, 0, 0])).await,
+            "UnexpectedMessage",
+        ),
+        (
+            "empty handshake",
+            verdict(sealed(handshake, &[])).await,
+            "UnexpectedMessage",
+        ),
+        (
+            "short alert",
+            verdict(sealed(alert, &[1])).await,
+            "DecodeError",
+        ),
+        (
+            "two alerts",
+            verdict(sealed(alert, &[1, 0, 1, 0])).await,
+            "DecodeError",
+        ),
+        (
+            "unknown type",
+            verdict(sealed(ContentType::Heartbeat, &[1])).await,
+            "UnexpectedMessage",
+        ),
+        (
+            "plain alert",
+            verdict(raw(&[21, 3, 3, 0, 2, 1, 0])).await,
+            "UnexpectedMessage",
+        ),
+        (
+            "plain change cipher spec",
+            verdict(raw(&[20, 3, 3, 0, 1, 1])).await,
+            "UnexpectedMessage",
+        ),
+        (
+            "oversized",
+            verdict(raw(&[23, 3, 3, 0x41, 0x01, 0])).await,
+            "RecordOverflow",
+        ),
+        (
+            "empty",
+            verdict(raw(&[23, 3, 3, 0, 0])).await,
+            "BadRecordMac",
+        ),
+    ] {
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{name}: {error}");
+        assert!(told.contains(alert), "{name}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn data_within_a_handshake_message_breaks_the_connection() {
+    let (mut client, mut server) = in_memory(1 << 20).await;
+    // The server's tickets may be cut anywhere, but nothing may stand between.
+    let records = &mut server.carrier.records;
+    let start = records
+        .seal_as(ContentType::Handshake, &[&[4, 0, 1, 0, 7, 7]])
+        .unwrap();
+    let data = records.seal(&[b"data"]).unwrap();
+    server
+        .carrier
+        .stream
+        .write_all(&[start, data].concat())
+        .await
+        .unwrap();
+    let error = client.read().await.unwrap_err();
+    assert!(
+        error.to_string().contains("within a handshake message"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn tickets_are_skipped_however_they_are_cut() {
+    let (mut client, mut server) = in_memory(1 << 20).await;
+    let mut tickets = [&[4, 0, 1, 44][..], &[9; 300], &[4, 0, 0, 0]].concat();
+    tickets.extend([4, 0, 0, 2, 1, 1]);
+    for cut in [1, 2, 3, 100, tickets.len()] {
+        let records = &mut server.carrier.records;
+        let mut out = Vec::new();
+        for part in tickets.chunks(tickets.len().div_ceil(cut)) {
+            out.extend(records.seal_as(ContentType::Handshake, &[part]).unwrap());
+        }
+        out.extend(records.seal(&[b"data"]).unwrap());
+        server.carrier.stream.write_all(&out).await.unwrap();
+        if cut < 64 {
+            assert_eq!(client.read_exact(4).await.unwrap(), b"data");
+        } else {
+            // C3, C5: so many records for so little is no accident.
+            let error = client.read().await.unwrap_err();
+            assert!(error.to_string().contains("without data"), "{error}");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_sends_only_records_without_data_is_cut_off() {
+    let empty = |records: &mut Records| records.seal(&[]).unwrap();
+    let (error, _) = verdict(|records| (0..100).map(|_| empty(records)).collect()).await;
+    assert!(error.to_string().contains("without data"), "{error}");
+
+    // Data in between shows that it means well.
+    let (mut client, mut server) = in_memory(1 << 20).await;
+    for _ in 0..10 {
+        let records = &mut client.carrier.records;
+        let mut out: Vec<_> = (0..50).flat_map(|_| empty(records)).collect();
+        out.extend(records.seal(&[b"data"]).unwrap());
+        client.carrier.stream.write_all(&out).await.unwrap();
+        assert_eq!(server.read_exact(4).await.unwrap(), b"data");
+    }
+}
+
+/// RFC 8446 4.6.3: both sides' keys change at request, any number of times, with data under way.
+#[tokio::test]
+async fn keys_change_at_request() {
+    let (mut client, mut server) = in_memory(1 << 20).await;
+    for round in 0..5u8 {
+        let request = [24, 0, 0, 1, 1];
+        let records = &mut client.carrier.records;
+        let update = records
+            .seal_as(ContentType::Handshake, &[&request])
+            .unwrap();
+        records.next_tx_keys().unwrap();
+        client.carrier.outgoing.push(update);
+        client.write_all(&[round; 50_000]).await.unwrap();
+        assert_eq!(server.read_exact(50_000).await.unwrap(), [round; 50_000]);
+        // The answer left while reading; the server's next data is under its new key.
+        assert!(!server.carrier.records.wants_key_update());
+        assert_eq!(server.carrier.records.tx_seq(), 0);
+        server.write_all(&[round; 50_000]).await.unwrap();
+        assert_eq!(client.read_exact(50_000).await.unwrap(), [round; 50_000]);
+    }
+}
+
+/// C3: any number of requests is one answer, so a peer that does not read cannot make a queue of them.
+#[tokio::test]
+async fn many_requests_for_new_keys_are_one_answer() {
+    let (mut client, mut server) = in_memory(2000).await;
+    // Fill the way back, so that no answer can leave.
+    while let Ok(written) = timeout(
+        Duration::from_millis(10),
+        server.write(&[IoSlice::new(&[7; 100_000])]),
+    )
+    .await
+    {
+        written.unwrap();
+    }
+    let waiting = server.carrier.outgoing.len();
+    for _ in 0..40 {
+        let records = &mut client.carrier.records;
+        let request = records
+            .seal_as(ContentType::Handshake, &[&[24, 0, 0, 1, 1]])
+            .unwrap();
+        records.next_tx_keys().unwrap();
+        client.carrier.stream.write_all(&request).await.unwrap();
+        assert!(
+            timeout(Duration::from_millis(1), server.read())
+                .await
+                .is_err()
+        );
+    }
+    assert_eq!(server.carrier.outgoing.len(), waiting);
+    assert!(server.carrier.records.wants_key_update());
+}
+
+#[tokio::test]
+async fn keys_are_replaced_before_they_are_worn_out() {
+    let (mut client, mut server) = in_memory(1 << 20).await;
+    client.carrier.records.rekey_after(3);
+    let data: Vec<u8> = (0..2_000_000u32).map(|i| i as u8).collect();
+    let (sent, got) = tokio::join!(client.write_all(&data), server.read_exact(data.len()));
+    sent.unwrap();
+    assert!(got.unwrap() == data, "the bytes differ");
+    assert!(client.carrier.records.tx_seq() <= 3);
+}
+
+#[tokio::test]
+async fn a_fatal_alert_is_told_in_words() {
+    let (mut client, mut server) = in_memory(1 << 20).await;
+    let alert = AlertDescription::InternalError;
+    let record = client.carrier.records.seal_alert(alert).unwrap();
+    client.carrier.stream.write_all(&record).await.unwrap();
+    let error = server.read().await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+    assert!(error.to_string().contains("it failed by itself"), "{error}");
+    // Nothing is answered to an alert.
+    drop(server);
+    let mut rest = Vec::new();
+    client.carrier.stream.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(rest, []);
+}
