@@ -19,7 +19,9 @@ impl Session {
                     || !out.scheduler.is_empty()
                     || !out.pongs.is_empty()
                     || self.ping.due
-                    || !out.refusals.is_empty())
+                    || !out.refusals.is_empty()
+                    // A flush is what notices that a session winding down has come to its end.
+                    || self.going.is_some() && self.by_id.is_empty())
     }
 
     /// Streams that are open, in either direction.
