@@ -318,6 +318,13 @@ def y36_fin_with_data(wire, _):
     wire.echo(1, bytes(range(256)) * 400)
 
 
+def y36_fin_alone(wire, _):
+    """a FIN is sent in a frame without payload: other makes lose payload that shares a frame with it"""
+    wire.send_data(1, bytes(100_000), SYN | FIN)
+    last = wire.until(lambda f: f.stream == 1 and f.flags & FIN, "no FIN")
+    must(not last.payload, f"{last}")
+
+
 def y37_after_both_fins(wire, _):
     """frames for a stream that both ended are ignored"""
     wire.echo(1)

@@ -172,14 +172,24 @@ def y45_pong_nobody_asked_for(command):
 
 
 def y47_go_away(command):
-    """after Go Away 0 no stream is opened, and the one that is open finishes"""
+    """after Go Away 0 no stream is opened, and those that are open finish"""
     with Client(command, 1000) as client:
-        first = client.opened()
+        opened = set()
+
+        def take(secs):
+            for one in client.wire.frames(secs):
+                if one.flags & SYN and one.stream:
+                    opened.add(one.stream)
+
+        take(0.5)
         client.wire.send(go_away(NORMAL))
-        list(client.wire.frames(0.5))  # those that were under way
-        client.wire.send(data(first.stream, b"hello 0", ACK | FIN))
-        late = [one for one in client.wire.frames(0.5) if one.flags & SYN and one.stream]
-        must(not late, f"{len(late)} streams opened after Go Away")
+        take(0.5)  # those that were under way
+        before = len(opened)
+        for stream in opened:
+            number = (stream - 1) // 2
+            client.wire.send(data(stream, b"hello %d" % number, ACK), window(stream, 0, FIN))
+        take(0.5)
+        must(len(opened) == before, f"{len(opened) - before} streams opened after Go Away")
         client.fails()
 
 
