@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::{Cut, Pair, echo, pair, pair_through, pattern, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use weir::{Config, ConnectError, ConnectionError, Endpoint, Identity, StreamError, Via};
+use weir::{Config, ConnectError, ConnectionError, Endpoint, HeldBy, Identity, StreamError, Via};
 
 /// Y59: another key than the one asked for is refused, and both are named.
 #[tokio::test]
@@ -222,4 +222,48 @@ async fn unread_data_stays_within_the_connections_memory() {
     send.write_all(b"alive").await.unwrap();
     send.finish().unwrap();
     assert_eq!(soon(recv.read_to_end(64)).await.unwrap(), b"alive");
+}
+
+/// A peer that takes no bytes cannot keep a connection that was closed, nor its memory.
+#[tokio::test]
+async fn a_peer_that_reads_nothing_cannot_keep_a_closed_connection() {
+    let server = Endpoint::builder()
+        .via(Via::YamuxPlain)
+        .bind("127.0.0.1:0")
+        .await
+        .unwrap();
+    let mut raw = TcpStream::connect(server.local_addr()).await.unwrap();
+    // A window update with SYN for stream 1 that grants 64 MiB.
+    raw.write_all(&[0, 1, 0, 1, 0, 0, 0, 1, 4, 0, 0, 0])
+        .await
+        .unwrap();
+    let connection = soon(server.accept()).await.unwrap();
+    let (mut send, recv) = soon(connection.accept_bi()).await.unwrap();
+    let writer = tokio::spawn(async move {
+        let mut bytes = pattern(1, 48 << 20);
+        send.write_chunk(&mut bytes).await
+    });
+    soon(async {
+        while connection
+            .stats()
+            .streams
+            .iter()
+            .all(|s| s.send_held_by != HeldBy::Carrier)
+        {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    connection.close(0, "enough");
+    assert!(soon(writer).await.unwrap().is_err());
+    drop((recv, connection));
+    soon(async {
+        while server.budget().used() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    // Only now does the peer look, and finds the end of it.
+    let mut rest = Vec::new();
+    let _ = soon(raw.read_to_end(&mut rest)).await;
 }

@@ -133,15 +133,15 @@ impl Shared {
         self.lock().driver = None;
     }
 
-    /// The driver wants to sleep; `false` when there is something to send that the carrier might
-    /// take, which came up since it looked.
-    pub(super) fn sleep(&self, cx: &Context<'_>) -> bool {
+    /// The driver wants to sleep: how many streams are open, or `None` when there is something to
+    /// send that the carrier might take, which came up since it looked.
+    pub(super) fn sleep(&self, cx: &Context<'_>) -> Option<usize> {
         let mut state = self.lock();
         if state.session.wants_transmit() && !state.blocked {
-            return false;
+            return None;
         }
         state.driver = Some(cx.waker().clone());
-        true
+        Some(state.session.open_streams())
     }
 
     /// What the carrier said to the last write.

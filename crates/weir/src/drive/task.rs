@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Sleep;
@@ -17,6 +18,10 @@ use crate::carrier::Carrier;
 /// Slices in one vectored write; the system takes at most 1,024, and 128 of the large ones are
 /// more than a socket's send buffer holds.
 const WRITE_SLICES: usize = 128;
+/// How long a peer has to take the last words and to end its side, and how many bytes it may still
+/// have had under way: enough for a round trip around the world at full windows.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
 /// Writes in a row before the readers get their turn.
 const WRITES_PER_TURN: usize = 8;
 
@@ -35,6 +40,10 @@ pub(super) struct Task<C> {
     broken: bool,
     /// The carrier refused bytes when it was last asked.
     blocked: bool,
+    /// Nothing has come since a timer last fired.
+    is_idle: bool,
+    /// How long the peer has to take the last words, once they are all that is left.
+    last_words: Option<Pin<Box<Sleep>>>,
 }
 
 /// How far one part of a turn came.
@@ -59,14 +68,18 @@ impl<C: Carrier> Task<C> {
             read_ended: false,
             broken: false,
             blocked: false,
+            is_idle: false,
+            last_words: None,
         }
     }
 
     /// Runs until the engine has said its last word and the carrier has taken it.
     pub(super) async fn run(mut self) {
         poll_fn(|cx| self.turn(cx)).await;
-        // The peer reads the GoAway and then the end; an error here concerns nobody any more.
-        let _ = poll_fn(|cx| self.carrier.poll_close(cx)).await;
+        if !self.broken {
+            // An error here concerns nobody any more.
+            let _ = tokio::time::timeout(LINGER, self.linger()).await;
+        }
     }
 
     /// One turn: read a batch, run what is due, write what is ready.
@@ -75,7 +88,7 @@ impl<C: Carrier> Task<C> {
         let read = self.read(cx);
         let timed = self.timers(cx);
         let written = self.write(cx);
-        if self.shared.reason().is_some() && (self.out.is_empty() || self.broken) {
+        if self.is_over(cx) {
             return Poll::Ready(());
         }
         if read == Progress::More || timed == Progress::More || written == Progress::More {
@@ -83,10 +96,47 @@ impl<C: Carrier> Task<C> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if !self.shared.sleep(cx) {
-            cx.waker().wake_by_ref();
+        match self.shared.sleep(cx) {
+            // Between streams, and when a timer found the connection idle, it needs no buffer.
+            Some(streams) if streams == 0 || self.is_idle => self.read_buf.rest(),
+            Some(_) => {}
+            None => cx.waker().wake_by_ref(),
         }
         Poll::Pending
+    }
+
+    /// Whether everything is said: the engine is over, and its last frame was taken, cannot be, or
+    /// was not within the time that a living peer needs.
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.shared.reason().is_none() {
+            return false;
+        }
+        if self.broken || self.out.is_empty() && !self.blocked {
+            return true;
+        }
+        let sleep = self
+            .last_words
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        sleep.as_mut().poll(cx).is_ready()
+    }
+
+    /// Ends the carrier so that the peer gets the last words: a socket that is closed with unread
+    /// bytes in it resets the connection and takes back what is still on its way (RFC 1122 4.2.2.13).
+    async fn linger(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.carrier.poll_close(cx)).await?;
+        let mut left = LINGER_BYTES;
+        while left > 0
+            && !self.read_ended
+            && poll_fn(|cx| {
+                self.carrier
+                    .poll_read(cx, &mut self.read_buf, &mut self.inputs)
+            })
+            .await?
+        {
+            let drained: usize = self.inputs.drain(..).map(|bytes| bytes.len()).sum();
+            left = left.saturating_sub(drained);
+        }
+        Ok(())
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Progress {
@@ -115,8 +165,10 @@ impl<C: Carrier> Task<C> {
 
     /// Gives the engine what was read, and wakes the readers once it has seen all of it.
     fn hand_up(&mut self, last: Option<Input>) {
+        self.is_idle = false;
         let now = self.shared.now();
         let mut state = self.shared.lock();
+        state.session.set_pinned(self.read_buf.outstanding() as u64);
         for bytes in self.inputs.drain(..) {
             state.session.handle_input(now, Input::Data(bytes));
         }
@@ -150,6 +202,7 @@ impl<C: Carrier> Task<C> {
         if self.sleep.as_mut().poll(cx).is_pending() {
             return Progress::Waiting;
         }
+        self.is_idle = true;
         let now = self.shared.now();
         let mut state = self.shared.lock();
         state.session.handle_timeout(now);
