@@ -127,10 +127,11 @@ impl Session {
                 continue;
             }
             self.update_window(now, key);
+            // One that waits to be accepted announces with its ACK (Y13, Y15).
             if self
                 .streams
                 .get(key)
-                .is_some_and(|stream| stream.credit > 0)
+                .is_some_and(|stream| stream.credit > 0 && !stream.bits.any(bit::UNACCEPTED))
             {
                 self.queue_control(key);
             }

@@ -42,6 +42,8 @@ pub struct Checker {
     promise: Promise,
     sent: Reader,
     received: Reader,
+    /// The frame that is arriving was looked at.
+    header_seen: bool,
     pub streams: BTreeMap<u32, Seen>,
     last_opened: u32,
     unacknowledged: i64,
@@ -60,6 +62,7 @@ impl Checker {
             promise,
             sent: Reader::default(),
             received: Reader::default(),
+            header_seen: false,
             streams: BTreeMap::new(),
             last_opened: 0,
             unacknowledged: 0,
@@ -81,15 +84,31 @@ impl Checker {
             self.remember(true, &frame);
             self.on_sent(&frame);
         }
+        // SYNs go before RSTs, so a batch is looked at as a whole.
+        let backlog = i64::from(self.promise.ack_backlog);
+        let within = self.unacknowledged <= backlog;
+        self.rule(within, "streams without ACK are bounded (Y19)");
     }
 
-    /// The endpoint was given these bytes.
+    /// The endpoint was given these bytes. It may act on a header before its payload is there, but
+    /// for the end of the stream, which comes after the last byte.
     pub fn received(&mut self, bytes: &[u8]) {
         self.received.push(bytes);
-        while let Some(frame) = self.received.next_frame() {
-            self.frames_received += 1;
-            self.remember(false, &frame);
-            self.on_received(&frame);
+        loop {
+            if !self.header_seen {
+                let Some(header) = self.received.peek_header() else {
+                    return;
+                };
+                self.header_seen = true;
+                self.frames_received += 1;
+                self.remember(false, &header);
+                self.on_header_received(&header);
+            }
+            let Some(frame) = self.received.next_frame() else {
+                return;
+            };
+            self.header_seen = false;
+            self.on_received_whole(&frame);
         }
     }
 
@@ -188,10 +207,11 @@ impl Checker {
         }
         let seen = self.streams.entry(id).or_default().clone();
         self.rule(!seen.rst_sent, "nothing follows RST (Y38)");
-        self.rule(!seen.rst_received, "nothing answers RST (Y38)");
+        // A RST may have been decided on before what it crosses came.
+        let over = seen.rst_received || (seen.fin_sent && seen.fin_received);
         self.rule(
-            !(seen.fin_sent && seen.fin_received),
-            "nothing follows both FINs (Y37)",
+            !over || frame.has(RST),
+            "nothing but RST follows the end (Y37, Y38)",
         );
         if frame.has(ACK) {
             self.rule(!own && seen.syn_received, "ACK answers a SYN (Y13)");
@@ -218,16 +238,16 @@ impl Checker {
         );
         self.last_opened = id;
         self.unacknowledged += 1;
-        let backlog = i64::from(self.promise.ack_backlog);
-        self.rule(
-            self.unacknowledged <= backlog,
-            "streams without ACK are bounded (Y19)",
-        );
         self.streams.entry(id).or_default().syn_sent = true;
     }
 
     fn account_sent(&mut self, frame: &Frame, before: &Seen) {
-        let length = u64::from(frame.length);
+        // A RST may carry a code where credit would stand.
+        let length = if frame.has(RST) {
+            0
+        } else {
+            u64::from(frame.length)
+        };
         if frame.kind == DATA && length > 0 {
             self.rule(!before.fin_sent, "no data follows FIN (Y39)");
             self.rule(
@@ -241,7 +261,8 @@ impl Checker {
             );
         }
         if frame.kind == UPDATE && length > 0 {
-            let open = FIRST_WINDOW + before.credit_sent + length - before.data_received;
+            let came = before.data_received + self.arriving(frame.id);
+            let open = FIRST_WINDOW + before.credit_sent + length - came;
             self.largest_window = self.largest_window.max(open);
             self.rule(
                 open <= self.promise.max_window,
@@ -264,28 +285,49 @@ impl Checker {
         }
     }
 
-    fn on_received(&mut self, frame: &Frame) {
+    /// Bytes of a payload for this stream that is not whole yet.
+    fn arriving(&self, id: u32) -> u64 {
+        match self.received.peek_header() {
+            Some(header) if header.kind == DATA && header.id == id => {
+                self.received.rest() as u64 - 12
+            }
+            _ => 0,
+        }
+    }
+
+    fn on_header_received(&mut self, frame: &Frame) {
         match frame.kind {
             PING if frame.has(SYN) => self.questions.push_back(frame.length),
             PING => {}
             GO_AWAY => self.go_away_received = Some(frame.length),
-            _ => self.account_received(frame),
+            _ => self.change_received(frame.id, |seen| {
+                seen.syn_received |= frame.has(SYN);
+                seen.ack_received |= frame.has(ACK);
+                seen.rst_received |= frame.has(RST);
+                if frame.kind == UPDATE && !frame.has(RST) {
+                    seen.credit_received += u64::from(frame.length);
+                }
+            }),
         }
     }
 
-    fn account_received(&mut self, frame: &Frame) {
-        let seen = self.streams.entry(frame.id).or_default();
-        let settled = seen.ack_received || seen.is_over();
-        seen.syn_received |= frame.has(SYN);
-        seen.ack_received |= frame.has(ACK);
-        seen.fin_received |= frame.has(FIN);
-        seen.rst_received |= frame.has(RST);
-        let length = u64::from(frame.length);
-        match frame.kind {
-            DATA => seen.data_received += length,
-            UPDATE => seen.credit_received += length,
-            _ => {}
+    fn on_received_whole(&mut self, frame: &Frame) {
+        if frame.kind > UPDATE {
+            return;
         }
+        self.change_received(frame.id, |seen| {
+            seen.fin_received |= frame.has(FIN);
+            if frame.kind == DATA {
+                seen.data_received += u64::from(frame.length);
+            }
+        });
+    }
+
+    /// Changes what is known of a stream; one that is settled by it waits for its ACK no more.
+    fn change_received(&mut self, id: u32, change: impl FnOnce(&mut Seen)) {
+        let seen = self.streams.entry(id).or_default();
+        let settled = seen.ack_received || seen.is_over();
+        change(seen);
         if seen.syn_sent && !settled && (seen.ack_received || seen.is_over()) {
             self.unacknowledged -= 1;
         }

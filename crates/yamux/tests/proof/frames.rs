@@ -122,24 +122,27 @@ impl Reader {
     /// The next whole frame. A version or type that does not exist is given out as it is, without
     /// payload; only the caller knows whether that was meant.
     pub fn next_frame(&mut self) -> Option<Frame> {
-        let rest = &self.bytes[self.at..];
-        let header = rest.get(..12)?;
-        let length = u32::from_be_bytes(header[8..12].try_into().unwrap());
-        let mut frame = Frame {
+        let mut frame = self.peek_header()?;
+        let mut size = 12;
+        if frame.kind == DATA {
+            size += frame.length as usize;
+            frame.payload = self.bytes[self.at..].get(12..size)?.to_vec();
+        }
+        self.at += size;
+        Some(frame)
+    }
+
+    /// The header of the next frame, without its payload.
+    pub fn peek_header(&self) -> Option<Frame> {
+        let header = self.bytes[self.at..].get(..12)?;
+        Some(Frame {
             version: header[0],
             kind: header[1],
             flags: u16::from_be_bytes(header[2..4].try_into().unwrap()),
             id: u32::from_be_bytes(header[4..8].try_into().unwrap()),
-            length,
+            length: u32::from_be_bytes(header[8..12].try_into().unwrap()),
             payload: Vec::new(),
-        };
-        let mut size = 12;
-        if frame.kind == DATA {
-            size += length as usize;
-            frame.payload = rest.get(12..size)?.to_vec();
-        }
-        self.at += size;
-        Some(frame)
+        })
     }
 
     /// Bytes of a frame that is not whole.

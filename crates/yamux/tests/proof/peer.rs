@@ -12,19 +12,22 @@ use weir_core::time::{Duration, Instant};
 use weir_yamux::{Config, Event, Input, OpenError, ReadError, Role, Session, TransmitBuf};
 
 /// Everything that waits in `batch`, in the order of the wire.
+pub fn copy_all(batch: &TransmitBuf) -> Vec<u8> {
+    let mut slices = vec![IoSlice::new(&[]); batch.slice_count()];
+    let count = batch.fill_slices(&mut slices);
+    let out = slices[..count]
+        .iter()
+        .flat_map(|slice| slice.to_vec())
+        .collect::<Vec<u8>>();
+    assert_eq!(out.len(), batch.len(), "the slices are the batch");
+    out
+}
+
+/// The same, written.
 pub fn take_all(batch: &mut TransmitBuf) -> Vec<u8> {
-    let mut out = Vec::with_capacity(batch.len());
-    while !batch.is_empty() {
-        let mut slices = [IoSlice::new(&[]); 64];
-        let count = batch.fill_slices(&mut slices);
-        let before = out.len();
-        for slice in &slices[..count] {
-            out.extend_from_slice(slice);
-        }
-        let written = out.len() - before;
-        assert!(written > 0, "a batch that is not empty has slices");
-        batch.advance(written);
-    }
+    let out = copy_all(batch);
+    batch.advance(out.len());
+    assert!(batch.is_empty());
     out
 }
 
@@ -41,8 +44,12 @@ pub struct Peer {
 impl Peer {
     /// A peer of a session in `role`, which traces everything.
     pub fn of(role: Role, config: Config) -> Peer {
+        Peer::within(role, config, Budget::root("process", 1 << 40))
+    }
+
+    /// The same, with the session's memory out of `budget`.
+    pub fn within(role: Role, config: Config, budget: Budget) -> Peer {
         let now = Instant::ZERO;
-        let budget = Budget::root("process", 1 << 40);
         let mut session =
             Session::new(role, config, &budget, rng_from_seed(1), now).expect("a valid config");
         let heard = Recorder::default();
