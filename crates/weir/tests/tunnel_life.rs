@@ -338,11 +338,16 @@ async fn the_status_shows_streams_and_what_holds_them() {
         }
     });
     until("the stall", || {
-        let status = tunnel.client.view.status();
-        status
+        let stalled = |stream: &weir::tunnel::StreamStatus| {
+            stream.phase == StreamPhase::Open && stream.send_held_by == "peer's window"
+        };
+        tunnel
+            .client
+            .view
+            .status()
             .streams
             .first()
-            .is_some_and(|stream| stream.send_held_by == "peer's window")
+            .is_some_and(stalled)
     })
     .await;
     let status = tunnel.client.view.status();
@@ -355,4 +360,86 @@ async fn the_status_shows_streams_and_what_holds_them() {
     assert!(stream.stream.is_some() && stream.sent > 0);
     assert_eq!(stream.held_by(), "peer's window (sending)");
     full.abort();
+}
+
+/// After a broken path the listening side may still hold the old connection: the newer one of the same peer gets the
+/// address, and the older one is told and gives up.
+#[tokio::test]
+async fn a_newer_connection_of_the_same_peer_takes_a_listen_over() {
+    let to = format!("0:{}", echo("127.0.0.1:0").await);
+    let (place, server, older) = Place::start(&[("-R", &to)]).await;
+    let bound = older.remote[0].unwrap();
+    check_echo(bound, b"older").await;
+    let banner = serve("127.0.0.1:0", |mut stream| async move {
+        stream.write_all(b"newer").await?;
+        stream.shutdown().await
+    })
+    .await;
+    let peer = format!("{}@{}", place.identity.peer_id(), server.address);
+    let forward = format!("{bound}:{banner}");
+    let config = client_config(&peer, &[("-R", &forward)]);
+    let newer = Client::start(place.friend.clone(), Via::Yamux, config).await;
+    assert_eq!(newer.remote, [Some(bound)]);
+    // Long enough for several of the older one's pauses, were it to ask again.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let mut text = String::new();
+    let mut stream = TcpStream::connect(bound).await.unwrap();
+    soon("the newer one", stream.read_to_string(&mut text))
+        .await
+        .unwrap();
+    assert_eq!(text, "newer");
+    assert_eq!(older.view.status().forwards[0].bind, None);
+}
+
+/// Another peer cannot take an address over.
+#[tokio::test]
+async fn another_peer_takes_nothing_over() {
+    let (server_id, first, second) = (identity(), identity(), identity());
+    let mut peers = AllowPeers::none();
+    peers.add(first.peer_id());
+    peers.add(second.peer_id());
+    let peer = server_id.peer_id();
+    let config = ServerConfig::default();
+    let server = Server::start(server_id, "127.0.0.1:0", Via::Yamux, peers, config).await;
+    let peer = format!("{peer}@{}", server.address);
+    let to = format!("0:{}", echo("127.0.0.1:0").await);
+    let client = Client::start(first, Via::Yamux, client_config(&peer, &[("-R", &to)])).await;
+    let bound = client.remote[0].unwrap();
+    let forward = format!("{bound}:127.0.0.1:9");
+    let endpoint = Endpoint::builder().identity(second).client().await.unwrap();
+    let config = client_config(&peer, &[("-R", &forward)]);
+    let error = soon("the refusal", TunnelClient::start(endpoint, config))
+        .await
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("in use"), "{error}");
+    check_echo(bound, b"still mine").await;
+}
+
+/// What `weir connect --status` reads.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_running_tunnel_is_found_and_asked() {
+    let to = format!("0:{}", echo("127.0.0.1:0").await);
+    let tunnel = Tunnel::with(ServerConfig::default(), &[("-L", &to)], |config| {
+        config.status_socket = true;
+    })
+    .await;
+    let _stream = TcpStream::connect(tunnel.client.local[0]).await.unwrap();
+    until("the stream", || {
+        !tunnel.client.view.status().streams.is_empty()
+    })
+    .await;
+    let peer = tunnel.client.view.status().peer;
+    let own = |status: &weir::tunnel::Status| status.peer == peer;
+    let all = soon("the answers", weir::tunnel::running()).await.unwrap();
+    let status = all.into_iter().find(own).expect("this tunnel among them");
+    assert_eq!(status.pid, std::process::id());
+    assert_eq!(status.streams.len(), 1);
+    tunnel.client.stop.now("end of the test");
+    soon("the end of the client", tunnel.client.task)
+        .await
+        .unwrap();
+    let all = soon("the answers", weir::tunnel::running()).await.unwrap();
+    assert!(!all.iter().any(own), "it is gone");
 }

@@ -25,7 +25,7 @@ use crate::stream::{RecvStream, SendStream};
 /// How long an older listen of the same peer may take to let its address go.
 const TAKE_OVER: Duration = Duration::from_secs(2);
 
-/// Connections that come in at one connection's listens and are passed back at once.
+/// Connections that come in at one listen and are passed back at once.
 const MAX_INCOMING: usize = 1024;
 
 /// How long the peer may take to take a stream and to answer for its destination.

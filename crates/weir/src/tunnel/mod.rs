@@ -4,6 +4,41 @@
 //! [`AllowTo`] grants. The dialling side is a [`TunnelClient`]: it keeps [`LocalForward`]s, [`RemoteForward`]s and
 //! [`SocksForward`]s bound, and dials again when the connection is lost. A [`Shutdown`] ends either of them. What they
 //! say to each other is [`protocol`], specified in `docs/tunnel-protocol.md`.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use weir::tunnel::{AllowPeers, ClientConfig, ServerConfig, Shutdown, TunnelClient, TunnelServer};
+//! use weir::{Endpoint, Identity};
+//!
+//! let (server_key, client_key) = (Identity::generate()?, Identity::generate()?);
+//! let target = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! let forward = format!("0:{}", target.local_addr()?);
+//!
+//! // weir listen --allow-peer ..
+//! let endpoint = Endpoint::builder().identity(server_key).bind("127.0.0.1:0").await?;
+//! let peer = format!("{}@{}", endpoint.peer_id(), endpoint.local_addr());
+//! let mut peers = AllowPeers::none();
+//! peers.add(client_key.peer_id());
+//! let server = TunnelServer::new(endpoint, peers, ServerConfig::default());
+//! tokio::spawn(server.run(Shutdown::new()));
+//!
+//! // weir connect PEER@HOST:PORT -L 0:127.0.0.1:PORT
+//! let mut config = ClientConfig::new(peer);
+//! config.local.push(forward.parse()?);
+//! config.status_socket = false;
+//! let endpoint = Endpoint::builder().identity(client_key).client().await?;
+//! let client = TunnelClient::start(endpoint, config).await?;
+//! let entrance = client.local_addrs()[0];
+//! let stop = Shutdown::new();
+//! let running = tokio::spawn(client.run(stop.clone()));
+//!
+//! let one_end = tokio::net::TcpStream::connect(entrance).await?;
+//! let (other_end, _) = target.accept().await?;
+//! drop((one_end, other_end));
+//! stop.drain("done");
+//! running.await?;
+//! # Ok(()) }
+//! ```
 
 mod access;
 mod backoff;

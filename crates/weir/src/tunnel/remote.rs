@@ -191,10 +191,6 @@ pub(crate) async fn serve_stream(
         let refusal = Refusal::new(Status::UnknownListen, "no such listen was asked for");
         return refuse(send, recv, refusal).await;
     };
-    let Ok(_slot) = core.slots.try_acquire() else {
-        let refusal = Refusal::new(Status::TooMany, "too many connections at once");
-        return refuse(send, recv, refusal).await;
-    };
     let registered = core
         .registry
         .add(ForwardKind::Remote, from, forward.to.to_string());

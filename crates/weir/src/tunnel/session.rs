@@ -11,7 +11,7 @@ use super::protocol::{Granted, Refusal, Request, Status, read_answer};
 use super::remote;
 use super::shared::{ClientCore, Current};
 use super::shutdown::Shutdown;
-use super::streams::ask;
+use super::streams::{ask, refuse};
 use super::tasks::{Tasks, TasksGuard};
 use super::units::{UnitError, UnitStream};
 use crate::connection::Connection;
@@ -197,8 +197,18 @@ impl Session {
 /// Takes the streams that the peer opens, until the connection ends.
 async fn serve_incoming(core: Arc<ClientCore>, connection: Connection, session: u64, tasks: Tasks) {
     while let Ok((send, recv)) = connection.accept_bi().await {
+        let Ok(slot) = Arc::clone(&core.slots).try_acquire_owned() else {
+            // Too many to give each a task, so only what can be done without waiting.
+            let refusal = Refusal::new(Status::TooMany, "too many connections at once");
+            let refuse = refuse(send, UnitStream::new(recv), refusal);
+            let _ = timeout(Duration::ZERO, refuse).await;
+            continue;
+        };
         let core = Arc::clone(&core);
-        tasks.spawn(async move { remote::serve_stream(&core, session, send, recv).await });
+        tasks.spawn(async move {
+            remote::serve_stream(&core, session, send, recv).await;
+            drop(slot);
+        });
     }
 }
 

@@ -107,10 +107,12 @@ impl StatusSocket {
         make_private(dir, uid)?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = dir.join(format!("{PREFIX}{}-{number}{SUFFIX}", std::process::id()));
-        // Left behind by a process of the same ID that was killed.
-        let _ = std::fs::remove_file(&path);
-        let listener = UnixListener::bind(&path)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        // Under its name only once it answers: whoever finds a socket that does not takes it for left behind.
+        let unready = path.with_extension("new");
+        let _ = std::fs::remove_file(&unready);
+        let listener = UnixListener::bind(&unready)?;
+        std::fs::set_permissions(&unready, std::fs::Permissions::from_mode(0o600))?;
+        std::fs::rename(&unready, &path)?;
         Ok(Self {
             listener,
             path,
