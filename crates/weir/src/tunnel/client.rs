@@ -165,13 +165,12 @@ impl TunnelClient {
             }
         };
         info!("connected to {}", describe(&session));
-        session
-            .listen(&core, true)
-            .await
-            .map_err(|error| ClientError::Listen {
-                peer: core.config.peer.clone(),
-                reason: error.to_string(),
-            })?;
+        if let Err(error) = session.listen(&core, true).await {
+            let reason = error.to_string();
+            session.connection.close(0, "a listen was refused");
+            let peer = core.config.peer.clone();
+            return Err(ClientError::Listen { peer, reason });
+        }
         core.publish(Some(session.current()));
         let tasks = Tasks::default();
         Ok(Self {
@@ -226,6 +225,7 @@ impl TunnelClient {
             tasks,
             _guard,
         } = self;
+        let _ended = Ended(Arc::clone(&core));
         serve_status(&core, &tasks);
         let listening = Tasks::default();
         let _listening_guard = listening.guard();
@@ -256,12 +256,29 @@ impl TunnelClient {
         }
         // Stopped while the peer was not reached: there is nobody to say goodbye to, except where an old connection
         // still finishes what runs on it.
-        core.life(|life| life.draining = true);
         listening.abort_all();
+        let old = core.life(|life| {
+            life.draining = true;
+            !life.live.is_empty()
+        });
+        if !old {
+            return;
+        }
         tokio::select! {
             _ = stop.requested_now() => {}
             _ = tokio::time::timeout(core.config.grace, core.registry.idle()) => {}
         }
+    }
+}
+
+/// Lets go of the connections when a client ends in whatever way: those who still look at its status must not keep
+/// them.
+struct Ended(Arc<ClientCore>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.publish(None);
+        self.0.life(|life| life.live.clear());
     }
 }
 
@@ -381,7 +398,11 @@ async fn dial(
         Ok(result) => result?,
         Err(_) => return Err(DialError::TimedOut(limit)),
     };
-    Ok(Session::open(core, connection, number).await?)
+    let session = Session::open(core, connection.clone(), number).await;
+    if session.is_err() {
+        connection.close(0, "no tunnel over this connection");
+    }
+    Ok(session?)
 }
 
 async fn pause(backoff: &mut Backoff, peer: &str, error: &DialError) {

@@ -72,10 +72,7 @@ impl Session {
         match read_answer(&request, &unit).map_err(UnitError::from)? {
             Ok(Granted::Hello(_)) => {}
             Ok(_) => return Err(UnitError::Ended.into()),
-            Err(refusal) => {
-                connection.close(0, "not let in");
-                return Err(refusal.into());
-            }
+            Err(refusal) => return Err(refusal.into()),
         }
         let (control, work) = Control::new(send, recv);
         let (tasks, listens) = (Tasks::default(), Tasks::default());
