@@ -219,30 +219,28 @@ fn status_numbers_are_distinct_and_dense() {
     assert_eq!(Status::from_code(200), Status::Failed);
 }
 
+/// What `write` appends to nothing.
+fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut wire = Vec::new();
+    write(&mut wire);
+    wire
+}
+
 /// The examples of docs/tunnel-protocol.md, by their names there.
 fn documented() -> Vec<(&'static str, Vec<u8>)> {
+    let request = |request: Request| written(|out| request.write(out));
+    let answer = |answer: Answer| written(|out| write_answer(&answer, out));
+    let notice = |notice: Notice| written(|out| notice.write(out));
+    let refusal = |status, reason| answer(Err(Refusal::new(status, reason)));
+    let connect = |to: &str| request(Request::Connect(to.parse().unwrap()));
     let weir = Hello {
         features: 0,
         agent: "weir/0.1".to_owned(),
     };
-    let request = |request: Request| {
-        let mut wire = Vec::new();
-        request.write(&mut wire);
-        wire
-    };
-    let answer = |answer: Answer| {
-        let mut wire = Vec::new();
-        write_answer(&answer, &mut wire);
-        wire
-    };
-    let notice = |notice: Notice| {
-        let mut wire = Vec::new();
-        notice.write(&mut wire);
-        wire
-    };
-    let connect = |to: &str| request(Request::Connect(to.parse().unwrap()));
-    let bound = "127.0.0.1:2222".parse().unwrap();
-    let grace = Duration::from_secs(10);
+    let bind = "127.0.0.1:2222".parse().unwrap();
+    let from = "192.0.2.9:50000".parse().unwrap();
+    let (grace, stop) = (Duration::from_secs(10), "stop".to_owned());
+    let bye = "bye".to_owned();
     vec![
         (
             "control, agent `weir/0.1`",
@@ -253,14 +251,11 @@ fn documented() -> Vec<(&'static str, Vec<u8>)> {
         ("connect to example.org:22", connect("example.org:22")),
         (
             "listen 7 at 127.0.0.1:2222",
-            request(Request::Listen { id: 7, bind: bound }),
+            request(Request::Listen { id: 7, bind }),
         ),
         (
             "accepted 7 from 192.0.2.9:50000",
-            request(Request::Accepted {
-                id: 7,
-                from: "192.0.2.9:50000".parse().unwrap(),
-            }),
+            request(Request::Accepted { id: 7, from }),
         ),
         ("datagrams", request(Request::Datagrams)),
         ("granted", answer(Ok(Granted::Open))),
@@ -270,29 +265,21 @@ fn documented() -> Vec<(&'static str, Vec<u8>)> {
         ),
         (
             "granted, listening at 127.0.0.1:2222",
-            answer(Ok(Granted::Listening(bound))),
+            answer(Ok(Granted::Listening(bind))),
         ),
         (
             "refused: connection refused",
-            answer(Err(Refusal::new(Status::Refused, "connection refused"))),
+            refusal(Status::Refused, "connection refused"),
         ),
-        (
-            "not allowed, no reason",
-            answer(Err(Refusal::new(Status::NotAllowed, ""))),
-        ),
+        ("not allowed, no reason", refusal(Status::NotAllowed, "")),
         (
             "draining, 10 s, `stop`",
             notice(Notice::Draining {
                 grace,
-                reason: "stop".to_owned(),
+                reason: stop,
             }),
         ),
-        (
-            "closing, `bye`",
-            notice(Notice::Closing {
-                reason: "bye".to_owned(),
-            }),
-        ),
+        ("closing, `bye`", notice(Notice::Closing { reason: bye })),
     ]
 }
 
