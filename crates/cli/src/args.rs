@@ -1,6 +1,6 @@
 //! The command line: the subcommands, and the options that several of them share.
 
-use crate::{echo, key, perf};
+use crate::{connect, echo, key, listen, perf, try_out};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -12,7 +12,10 @@ use std::path::PathBuf;
     max_term_width = 100,
     arg_required_else_help = true
 )]
-#[command(after_help = "weir COMMAND --help says what a command does, with an example")]
+#[command(after_help = "Start here:\n  \
+    weir try                          prove that it works on this machine\n  \
+    weir listen --allow-peer ID       on one machine; prints the line for the other\n  \
+    weir COMMAND --help               what a command does, with an example")]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -22,8 +25,14 @@ pub(crate) struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Prove the install: embedded peers on this machine, real HTTP through them, every byte checked
+    Try(try_out::TryArgs),
     /// Make or show this machine's key and peer ID
     Key(key::KeyArgs),
+    /// Accept peers; prints the line to paste on the other machine
+    Listen(listen::ListenArgs),
+    /// Open a tunnel to a peer and forward ports through it
+    Connect(connect::ConnectArgs),
     /// The smallest example of each way to carry a stream
     #[command(subcommand)]
     Echo(echo::EchoCommand),
@@ -36,7 +45,10 @@ impl Command {
     /// The options every subcommand has.
     pub(crate) fn common(&self) -> &Common {
         match self {
+            Self::Try(args) => &args.common,
             Self::Key(args) => &args.common,
+            Self::Listen(args) => &args.common,
+            Self::Connect(args) => &args.common,
             Self::Echo(command) => command.common(),
             Self::Perf(command) => command.common(),
         }

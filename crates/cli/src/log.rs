@@ -8,6 +8,8 @@ use tracing_subscriber::fmt::time::SystemTime;
 pub(crate) enum Base {
     /// Only what is wrong: for commands whose result is a figure.
     Warnings,
+    /// Also what a running tunnel has to tell: connected, lost, dialling again.
+    News,
 }
 
 /// Sends log lines to stderr. `RUST_LOG` is the base when it is set; `-v` and `-vv` on the command line
@@ -15,6 +17,7 @@ pub(crate) enum Base {
 pub(crate) fn start(verbose: u8, base: Base) {
     let fallback = match base {
         Base::Warnings => "warn",
+        Base::News => "warn,weir=info",
     };
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
     let mut directives = if wanted.is_empty() {

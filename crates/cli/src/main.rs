@@ -1,14 +1,17 @@
 //! The `weir` command.
 
 mod args;
+mod connect;
 mod echo;
 mod key;
 mod link;
+mod listen;
 mod log;
 mod out;
 mod perf;
 mod pipe;
 mod shutdown;
+mod try_out;
 mod units;
 mod usage;
 mod workers;
@@ -22,9 +25,16 @@ fn main() -> ExitCode {
     // Wrong usage ends here: clap says what is wrong on stderr and exits with code 2.
     let cli = Cli::parse();
     let common = cli.command.common().clone();
-    log::start(common.verbose, Base::Warnings);
+    let base = match cli.command {
+        Command::Listen(_) | Command::Connect(_) => Base::News,
+        _ => Base::Warnings,
+    };
+    log::start(common.verbose, base);
     let outcome = match cli.command {
+        Command::Try(args) => try_out::run(&args),
         Command::Key(args) => key::run(&args),
+        Command::Listen(args) => listen::run(args),
+        Command::Connect(args) => connect::run(args),
         Command::Echo(command) => echo::run(command),
         Command::Perf(command) => perf::run(command),
     };

@@ -19,6 +19,8 @@ pub(crate) struct Failure {
 enum Kind {
     /// Exit code 1.
     Failed,
+    /// Exit code 2.
+    Usage,
 }
 
 /// The result of every command.
@@ -29,6 +31,15 @@ impl Failure {
     pub(crate) fn failed(what: impl fmt::Display) -> Self {
         Self {
             kind: Kind::Failed,
+            what: what.to_string(),
+            hint: None,
+        }
+    }
+
+    /// The command line asks for something that cannot be: exit code 2.
+    pub(crate) fn usage(what: impl fmt::Display) -> Self {
+        Self {
+            kind: Kind::Usage,
             what: what.to_string(),
             hint: None,
         }
@@ -56,6 +67,7 @@ impl Failure {
         }
         match self.kind {
             Kind::Failed => ExitCode::from(1),
+            Kind::Usage => ExitCode::from(2),
         }
     }
 }
@@ -102,9 +114,66 @@ pub(crate) fn show(text: impl fmt::Display) {
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
+/// A table for people: the first column to the left, figures to the right.
+#[derive(Debug)]
+pub(crate) struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with these column heads.
+    pub(crate) fn new(heads: &[&str]) -> Self {
+        Self {
+            rows: vec![heads.iter().map(|head| (*head).to_owned()).collect()],
+        }
+    }
+
+    /// Adds a row; cells beyond the heads are shown too.
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().collect());
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        for (at, row) in self.rows.iter().enumerate() {
+            if at > 0 {
+                writeln!(f)?;
+            }
+            let mut line = String::new();
+            for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+                if column == 0 {
+                    line.push_str(&format!("{cell:<width$}"));
+                } else {
+                    line.push_str(&format!("  {cell:>width$}"));
+                }
+            }
+            f.write_str(line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_aligns_figures_to_the_right() {
+        let mut table = Table::new(&["via", "p50", "down"]);
+        table.row(["yamux".into(), "57 µs".into(), "9.1 Gbit/s".into()]);
+        table.row(["tcp".into(), "1.2 ms".into(), "ok".into()]);
+        let expected = "via       p50        down\n\
+                        yamux   57 µs  9.1 Gbit/s\n\
+                        tcp    1.2 ms          ok";
+        assert_eq!(table.to_string(), expected);
+    }
 
     #[test]
     fn a_failure_keeps_what_and_hint_apart() {

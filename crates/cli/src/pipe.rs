@@ -18,8 +18,9 @@ pub(crate) enum Pipe {
         /// The half this side reads.
         recv: RecvStream,
     },
-    /// A connection that is one stream.
-    Bare(BareStream),
+    /// A connection that is one stream; large, and so behind a pointer: idle streams are held by the
+    /// ten thousand.
+    Bare(Box<BareStream>),
 }
 
 /// What ended a pipe before its time.
@@ -66,7 +67,7 @@ impl From<(SendStream, RecvStream)> for Pipe {
 
 impl From<BareStream> for Pipe {
     fn from(io: BareStream) -> Self {
-        Self::Bare(io)
+        Self::Bare(Box::new(io))
     }
 }
 

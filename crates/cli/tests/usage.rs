@@ -12,7 +12,10 @@ mod common;
 use common::{run, text};
 
 const COMMANDS: &[&[&str]] = &[
+    &["try"],
     &["key"],
+    &["listen"],
+    &["connect"],
     &["echo", "server"],
     &["echo", "client"],
     &["perf", "server"],
@@ -42,9 +45,11 @@ fn every_help_has_an_example_and_the_common_options() {
 
 #[test]
 fn wrong_usage_is_exit_code_2_and_goes_to_stderr() {
+    let peer = "12D3KooWQYhTNQdmr3ArTeUHRYzFg94BKyTkoWBDWez9kSCVe2Xo";
     let wrong: &[&[&str]] = &[
         &[],
         &["no-such-command"],
+        &["try", "--no-such-option"],
         &[
             "perf",
             "client",
@@ -58,6 +63,12 @@ fn wrong_usage_is_exit_code_2_and_goes_to_stderr() {
         &["perf", "server", "--via", "carrier-pigeon"],
         &["echo", "client", "--connect", "not-a-peer@127.0.0.1:1"],
         &["echo", "client"],
+        &["connect"],
+        &["connect", &format!("{peer}@127.0.0.1:1"), "-L", "8080"],
+        &["connect", &format!("{peer}@127.0.0.1:1")],
+        &["connect", "127.0.0.1:1", "-L", "8080:127.0.0.1:80"],
+        &["listen", "--allow-peer", "neither a peer nor a file"],
+        &["listen", "--allow-any-peer", "--allow-to", "10.0.0.0/99"],
     ];
     for args in wrong {
         let output = run(args);

@@ -160,7 +160,8 @@ impl Observer for Instruments {
         let inner = &*self.inner;
         let number = inner.numbers.fetch_add(1, Ordering::Relaxed);
         let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
-        if inner.log && LogSink::is_heard(Level::Event) {
+        let heard = |level| LogSink::is_heard(level);
+        if inner.log && (heard(Level::Event) || heard(Level::Frame)) {
             sinks.push(Box::new(LogSink::new(format!("#{number}"))));
         }
         if let (Some(dir), Some(spool)) = (&inner.qlog, &inner.spool) {

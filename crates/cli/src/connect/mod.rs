@@ -1,0 +1,183 @@
+//! `weir connect`: keeps a tunnel to a peer, and forwards ports through it.
+
+mod status;
+
+use crate::args::{Common, Seen};
+use crate::link;
+use crate::out::{Failure, Outcome, json_line};
+use crate::shutdown::Ending;
+use crate::{key, units};
+use clap::Args;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::time::Duration;
+use weir::tunnel::{
+    ClientConfig, ClientError, ForwardStatus, LocalForward, RemoteForward, SocksForward,
+    TunnelClient,
+};
+use weir::{ConnectError, Identity, Target, Via};
+
+/// `weir connect`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  weir connect 12D3KooW..@198.51.100.7:4433 -L 8080:127.0.0.1:80 -R 2222:127.0.0.1:22 -D 1080\n  \
+    weir connect --status\n\n\
+    `weir listen` prints the line to begin with. -L, -R and -D may each be given several times; they\n\
+    listen on loopback unless an address says otherwise, and names are looked up on the far side of\n\
+    what listens. A lost connection is dialled again by itself.\n\
+    Ctrl-C lets what runs finish; a second one ends it at once."
+)]
+pub(crate) struct ConnectArgs {
+    /// The peer: PEER@HOST:PORT, as `weir listen` prints it
+    #[arg(value_name = "PEER@HOST:PORT", required_unless_present = "status")]
+    pub(crate) peer: Option<Target>,
+
+    /// How streams are carried: yamux (over TLS), or yamux-plain without encryption
+    #[arg(long, default_value = "yamux", value_name = "VIA")]
+    pub(crate) via: Via,
+
+    /// Listen here, connect from there
+    #[arg(short = 'L', value_name = "[BIND:]PORT:HOST:PORT")]
+    pub(crate) local: Vec<LocalForward>,
+
+    /// Listen there, connect from here
+    #[arg(short = 'R', value_name = "[BIND:]PORT:HOST:PORT")]
+    pub(crate) remote: Vec<RemoteForward>,
+
+    /// A SOCKS5 proxy here whose connections go out from there
+    #[arg(short = 'D', value_name = "[BIND:]PORT")]
+    pub(crate) socks: Vec<SocksForward>,
+
+    /// The key of this machine, instead of ~/.config/weir/key; made when there is none
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+
+    /// How long what runs may go on after the first Ctrl-C
+    #[arg(long, default_value = "10s", value_parser = units::parse_time, value_name = "TIME")]
+    pub(crate) grace: Duration,
+
+    /// Show the tunnels of this user that run, and what holds each stream back
+    #[arg(long, conflicts_with_all = ["local", "remote", "socks"])]
+    pub(crate) status: bool,
+
+    #[command(flatten)]
+    pub(crate) seen: Seen,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Serialize)]
+struct Connected {
+    connected: String,
+    via: String,
+    peer_id: Option<String>,
+    forwards: Vec<ForwardStatus>,
+}
+
+/// Runs `weir connect`.
+pub(crate) fn run(args: ConnectArgs) -> Outcome {
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| Failure::failed(format!("the runtime did not start: {error}")))?;
+    let outcome = match &args.peer {
+        _ if args.status => runtime.block_on(status::run(args.peer.as_ref(), args.common.json)),
+        Some(peer) => {
+            check(&args, peer)?;
+            let identity = key::load(&key::path(args.key.as_deref())?)?;
+            runtime.block_on(tunnel(&args, peer, identity))
+        }
+        None => Err(Failure::usage(
+            "whom to connect to is missing: PEER@HOST:PORT",
+        )),
+    };
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    outcome
+}
+
+/// Refuses what could not work, or not safely.
+fn check(args: &ConnectArgs, peer: &Target) -> Outcome {
+    let via = args.via;
+    if !via.is_multiplexed() {
+        return Err(Failure::usage(format!("--via {via} carries no tunnel"))
+            .hint("it is a base line for `weir perf` and `weir echo`; use yamux"));
+    }
+    if via.is_secure() && peer.peer.is_none() {
+        return Err(
+            Failure::usage(format!("{peer} does not say whose key must answer"))
+                .hint("write PEER@HOST:PORT, as `weir listen` prints it on the other machine"),
+        );
+    }
+    if args.local.is_empty() && args.remote.is_empty() && args.socks.is_empty() {
+        return Err(Failure::usage("there is nothing to forward")
+            .hint("add -L PORT:HOST:PORT, -R PORT:HOST:PORT or -D PORT"));
+    }
+    Ok(())
+}
+
+async fn tunnel(args: &ConnectArgs, peer: &Target, identity: Identity) -> Outcome {
+    // A limit that stays where it is only bounds how many connections can be held.
+    let _ = weir_os::lift_open_files();
+    let ending = Ending::catch()?;
+    let instruments = link::instruments(&args.seen)?;
+    let own = identity.peer_id().to_string();
+    let endpoint = link::builder(args.via, &instruments)
+        .identity(identity)
+        .client()
+        .await?;
+    let mut config = ClientConfig::new(peer.to_string());
+    config.local = args.local.clone();
+    config.remote = args.remote.clone();
+    config.socks = args.socks.clone();
+    config.grace = args.grace;
+    let outcome = tokio::select! {
+        client = TunnelClient::start(endpoint.clone(), config) => match client {
+            Ok(client) => {
+                announce(args, peer, &client);
+                client.run(ending.switch()).await;
+                ending.outcome()
+            }
+            Err(error) => Err(start_failed(error, &own)),
+        },
+        reason = async { ending.switch().requested().await } => {
+            Err(Failure::failed(format!("{reason}: {peer} was not reached yet")))
+        }
+    };
+    link::close(&endpoint, "the tunnel was stopped", &instruments).await;
+    outcome
+}
+
+/// Tells scripts what stands; people read it in the log, which also tells what changes later.
+fn announce(args: &ConnectArgs, peer: &Target, client: &TunnelClient) {
+    if args.common.json {
+        json_line(&Connected {
+            connected: peer.to_string(),
+            via: args.via.to_string(),
+            peer_id: client.peer_id().map(|id| id.to_string()),
+            forwards: client.forwards(),
+        });
+    }
+}
+
+fn start_failed(error: ClientError, own: &str) -> Failure {
+    let unreachable = "does `weir listen` run there, and does a firewall let its port through?";
+    let hint = match &error {
+        ClientError::Bind { .. } => {
+            Some("another program may listen there: choose another port".to_owned())
+        }
+        ClientError::NotLetIn { .. } => Some(format!(
+            "on the other machine: weir listen --allow-peer {own}"
+        )),
+        ClientError::Listen { .. } => {
+            Some("on the other machine: weir listen --allow-remote-listen RULE".to_owned())
+        }
+        ClientError::DialTimedOut { .. } => Some(unreachable.to_owned()),
+        ClientError::Connect(error) => {
+            matches!(**error, ConnectError::Dial { .. }).then(|| unreachable.to_owned())
+        }
+        _ => None,
+    };
+    let failure = Failure::failed(error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}

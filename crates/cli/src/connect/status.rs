@@ -1,0 +1,117 @@
+//! `weir connect --status`: what the running tunnels do, and what holds each stream back.
+
+use crate::out::{Failure, Outcome, Table, json_line, say, show};
+use crate::units;
+use std::time::Duration;
+use weir::Target;
+use weir::tunnel::{self, Status, TunnelState};
+
+/// Shows all tunnels of this user, or those to one peer.
+pub(super) async fn run(peer: Option<&Target>, json: bool) -> Outcome {
+    let mut tunnels = tunnel::running()
+        .await
+        .map_err(|error| Failure::failed(format!("running tunnels cannot be asked: {error}")))?;
+    if let Some(peer) = peer {
+        let wanted = peer.to_string();
+        tunnels.retain(|tunnel| tunnel.peer == wanted);
+    }
+    if tunnels.is_empty() {
+        let what = match peer {
+            Some(peer) => format!("no tunnel of this user to {peer} runs on this machine"),
+            None => "no tunnel of this user runs on this machine".to_owned(),
+        };
+        if json {
+            return Ok(());
+        }
+        say(what);
+        return Ok(());
+    }
+    for tunnel in &tunnels {
+        if json {
+            json_line(tunnel);
+        } else {
+            show(in_words(tunnel));
+        }
+    }
+    Ok(())
+}
+
+fn in_words(tunnel: &Status) -> String {
+    let mut lines = vec![headline(tunnel)];
+    if let Some(connection) = &tunnel.connection {
+        let rtt = connection.rtt_ms.map_or_else(
+            || "not measured yet".to_owned(),
+            |ms| units::time(Duration::from_secs_f64(ms.max(0.0) / 1e3)),
+        );
+        lines.push(format!(
+            "  via {} to {}, round trip {rtt}, sent {}, received {}, holds {} of {}",
+            connection.via,
+            connection.remote,
+            units::bytes(connection.sent),
+            units::bytes(connection.received),
+            units::bytes(connection.memory_used),
+            units::bytes(connection.memory_limit),
+        ));
+    }
+    for forward in &tunnel.forwards {
+        let bind = forward.bind.as_deref().unwrap_or("(not listening)");
+        let to = forward
+            .to
+            .as_deref()
+            .map(|to| format!(" -> {to}"))
+            .unwrap_or_default();
+        lines.push(format!("  {} {bind}{to}", forward.kind.option()));
+    }
+    if !tunnel.streams.is_empty() {
+        lines.push(streams(tunnel));
+    }
+    if tunnel.omitted > 0 {
+        lines.push(format!("  and {} more streams", tunnel.omitted));
+    }
+    lines.join("\n")
+}
+
+fn headline(tunnel: &Status) -> String {
+    let state = match tunnel.state {
+        TunnelState::Connected => "connected",
+        TunnelState::Connecting => "dialling",
+        TunnelState::Draining => "finishing what runs",
+        _ => "running",
+    };
+    let up = units::time(Duration::from_secs_f64(tunnel.uptime_secs.max(0.0)));
+    let mut line = format!("{} (process {}): {state}, up {up}", tunnel.peer, tunnel.pid);
+    if tunnel.reconnects > 0 {
+        line.push_str(&format!(", dialled again {} times", tunnel.reconnects));
+    }
+    if let Some(reason) = &tunnel.last_end {
+        line.push_str(&format!("\n  the last connection ended: {reason}"));
+    }
+    line
+}
+
+fn streams(tunnel: &Status) -> String {
+    let mut table = Table::new(&[
+        "  stream",
+        "from",
+        "to",
+        "age",
+        "sent",
+        "received",
+        "held back by",
+    ]);
+    for stream in &tunnel.streams {
+        let number = stream
+            .stream
+            .map_or_else(|| "-".to_owned(), |number| number.to_string());
+        table.row([
+            format!("  {number}"),
+            stream.from.clone(),
+            stream.to.clone(),
+            units::time(Duration::from_secs_f64(stream.age_secs.max(0.0))),
+            units::bytes(stream.sent),
+            units::bytes(stream.received),
+            stream.held_by(),
+        ]);
+    }
+    table.to_string()
+}

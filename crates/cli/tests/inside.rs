@@ -1,0 +1,182 @@
+//! `-v`, `-vv`, `--qlog`, `--keylog`, `--pcap`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod common;
+
+use common::{Running, finish, scratch, text, weir};
+use serde_json::Value;
+use std::path::Path;
+use std::process::Output;
+
+/// One echo over `via` with these options at the client.
+fn echo(via: &str, options: &[&str]) -> Output {
+    let mut server = Running::start(&["echo", "server", "--via", via, "--json"]);
+    let addr = server.listening();
+    let args = [
+        "echo",
+        "client",
+        "--via",
+        via,
+        "--connect",
+        &addr,
+        "--count",
+        "1",
+    ];
+    let output = finish(weir(&[&args[..], options].concat()));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    output
+}
+
+#[test]
+fn v_tells_events_and_vv_tells_frames() {
+    let quiet = text(&echo("yamux", &[]).stderr);
+    assert_eq!(quiet, "", "nothing is said that was not asked for");
+    let events = text(&echo("yamux", &["-v"]).stderr);
+    assert!(events.contains("stream 1 Init -> SYNSent"), "{events}");
+    assert!(!events.contains("-> stream 1 Data"), "{events}");
+    let frames = text(&echo("yamux", &["-vv"]).stderr);
+    assert!(
+        frames.contains("-> stream 1 Data SYN|FIN length 7 send-window 262137"),
+        "{frames}"
+    );
+    assert!(frames.contains("<- stream 1 "), "{frames}");
+}
+
+#[test]
+fn rust_log_is_honoured() {
+    let mut server = Running::start(&["echo", "server", "--via", "yamux-plain", "--json"]);
+    let addr = server.listening();
+    let mut command = weir(&[
+        "echo",
+        "client",
+        "--via",
+        "yamux-plain",
+        "--connect",
+        &addr,
+        "--count",
+        "1",
+    ]);
+    command.env("RUST_LOG", "weir::frame=trace");
+    let words = text(&finish(command).stderr);
+    assert!(words.contains("-> stream 1 Data"), "{words}");
+    assert!(!words.contains("SYNSent"), "{words}");
+}
+
+/// The one file in a directory.
+fn only_file(dir: &Path) -> Vec<u8> {
+    let files: Vec<_> = std::fs::read_dir(dir).unwrap().collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    std::fs::read(files[0].as_ref().unwrap().path()).unwrap()
+}
+
+#[test]
+fn qlog_is_a_json_text_sequence_of_documented_events() {
+    let dir = scratch("qlog");
+    echo("yamux", &["--qlog", dir.to_str().unwrap()]);
+    let file = only_file(&dir);
+    let records: Vec<Value> = file
+        .split(|byte| *byte == 0x1e)
+        .skip(1)
+        .map(|record| serde_json::from_slice(record).unwrap())
+        .collect();
+    assert_eq!(
+        records[0]["file_schema"],
+        "urn:ietf:params:qlog:file:sequential"
+    );
+    assert_eq!(records[0]["trace"]["vantage_point"]["type"], "client");
+    let documented = include_str!("../../../docs/qlog-yamux.md");
+    let names: Vec<&str> = records[1..]
+        .iter()
+        .map(|r| r["name"].as_str().unwrap())
+        .collect();
+    for name in &names {
+        assert!(
+            documented.contains(&format!("`{name}`")),
+            "{name} is not documented"
+        );
+    }
+    for record in &records[1..] {
+        for field in record["data"].as_object().unwrap().keys() {
+            assert!(
+                documented.contains(&format!("`{field}`")),
+                "{field} is not documented"
+            );
+        }
+    }
+    for name in [
+        "yamux:frame_sent",
+        "yamux:frame_received",
+        "yamux:session_closed",
+    ] {
+        assert!(names.contains(&name), "no {name} in {names:?}");
+    }
+    let sent = records
+        .iter()
+        .find(|r| r["name"] == "yamux:frame_sent")
+        .unwrap();
+    assert_eq!(sent["data"]["flags"], serde_json::json!(["SYN", "FIN"]));
+}
+
+#[test]
+fn tls_secrets_go_to_the_key_log_and_only_when_asked_for() {
+    let dir = scratch("keylog");
+    let file = dir.join("keys");
+    echo("yamux", &["--keylog", file.to_str().unwrap()]);
+    let keys = std::fs::read_to_string(&file).unwrap();
+    for label in ["CLIENT_TRAFFIC_SECRET_0 ", "SERVER_TRAFFIC_SECRET_0 "] {
+        assert_eq!(
+            keys.lines().filter(|line| line.starts_with(label)).count(),
+            1,
+            "{keys}"
+        );
+    }
+}
+
+#[test]
+fn a_capture_has_packets_and_the_secrets_for_them() {
+    let file = scratch("pcap").join("capture.pcapng");
+    echo("yamux", &["--pcap", file.to_str().unwrap()]);
+    let capture = std::fs::read(&file).unwrap();
+    let word = |at: usize| u32::from_le_bytes(capture[at..at + 4].try_into().unwrap());
+    let mut at = 0;
+    let mut kinds = Vec::new();
+    while at < capture.len() {
+        kinds.push(word(at));
+        at += word(at + 4) as usize;
+    }
+    // Section header, interface; all secrets (10) before the first packet (6).
+    assert_eq!(kinds[..2], [0x0a0d_0d0a, 1]);
+    let first_packet = kinds.iter().position(|kind| *kind == 6).unwrap();
+    let last_secret = kinds.iter().rposition(|kind| *kind == 10).unwrap();
+    assert!(
+        last_secret < first_packet && first_packet >= 4 + 2,
+        "{kinds:?}"
+    );
+    assert!(kinds.len() > first_packet + 8);
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_told_before_anything_runs() {
+    for option in ["--qlog", "--keylog", "--pcap"] {
+        let output = common::run(&[
+            "echo",
+            "client",
+            "--connect",
+            "127.0.0.1:1",
+            option,
+            "/proc/no/such",
+        ]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            text(&output.stderr).contains("/proc/no/such"),
+            "{}",
+            text(&output.stderr)
+        );
+    }
+}

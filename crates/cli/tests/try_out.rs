@@ -1,0 +1,59 @@
+//! `weir try`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod common;
+
+use common::{lines, run, text};
+use std::time::{Duration, Instant};
+
+#[test]
+fn it_proves_the_install() {
+    let started = Instant::now();
+    let output = run(&["try", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        started.elapsed()
+    );
+    let rows = lines(&output.stdout);
+    let yamux = rows
+        .iter()
+        .find(|row| row["via"] == "yamux")
+        .expect("a row via yamux");
+    assert_eq!(yamux["ok"], true);
+    for figure in [
+        "connect_ms",
+        "rtt_p50_us",
+        "rtt_p99_us",
+        "down_gbps",
+        "up_gbps",
+        "cpu_s_per_gib",
+        "bytes",
+    ] {
+        assert!(yamux[figure].as_f64().unwrap() > 0.0, "{figure}: {yamux}");
+    }
+}
+
+#[test]
+fn people_get_a_table() {
+    let output = run(&["try"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let table = text(&output.stdout);
+    let heads = table.lines().next().unwrap();
+    for head in ["via", "connect", "rtt p50", "down", "up", "CPU per GiB"] {
+        assert!(heads.contains(head), "{table}");
+    }
+    assert!(
+        table
+            .lines()
+            .any(|row| row.starts_with("yamux") && row.contains("bit/s")),
+        "{table}"
+    );
+}

@@ -1,0 +1,360 @@
+//! `weir listen` and `weir connect`: real TCP clients through a tunnel of two processes.
+
+#![cfg(unix)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod common;
+
+use common::{Running, finish, scratch, text, weir};
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// A machine of its own: a home, a key in it.
+struct Machine {
+    home: PathBuf,
+    peer: String,
+}
+
+impl Machine {
+    fn new(name: &str) -> Self {
+        let home = scratch(name);
+        let output = finish(at(&home, &["key", "--json"]));
+        let key: Value = serde_json::from_slice(&output.stdout).unwrap();
+        Self {
+            home,
+            peer: key["peer_id"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    fn start(&self, args: &[&str]) -> Running {
+        Running::spawn(at(&self.home, args))
+    }
+}
+
+fn at(home: &Path, args: &[&str]) -> Command {
+    let mut command = weir(args);
+    command
+        .env("XDG_CONFIG_HOME", home)
+        .env("XDG_RUNTIME_DIR", home)
+        .env("HOME", home);
+    command
+}
+
+/// A listener and a tunnel to it with these forwards.
+struct Tunnel {
+    listener: Running,
+    listening: Machine,
+    dialler: Running,
+    dialling: Machine,
+    connected: Value,
+}
+
+fn tunnel(allow_to: &str, options: &[&str]) -> Tunnel {
+    let (listening, dialling) = (Machine::new("listen"), Machine::new("connect"));
+    let mut listener = listening.start(&[
+        "listen",
+        "--addr",
+        "127.0.0.1:0",
+        "--allow-peer",
+        &dialling.peer,
+        "--allow-to",
+        allow_to,
+        "--json",
+    ]);
+    let said = listener.json_line();
+    let target = format!("{}@{}", listening.peer, said["listening"].as_str().unwrap());
+    let connect = said["connect"].as_str().unwrap();
+    assert!(
+        connect.starts_with(&format!("weir connect {target} -L ")),
+        "{connect}"
+    );
+    let mut dialler =
+        dialling.start(&[&["connect", &target, "--json", "--grace", "5s"], options].concat());
+    let connected = dialler.json_line();
+    assert_eq!(connected["connected"], target.as_str());
+    Tunnel {
+        listener,
+        listening,
+        dialler,
+        dialling,
+        connected,
+    }
+}
+
+impl Tunnel {
+    /// Where the n-th forward listens.
+    fn bound(&self, n: usize) -> SocketAddr {
+        self.connected["forwards"][n]["bind"]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap()
+    }
+
+    fn end(self) {
+        let dialler = self.dialler.terminate();
+        assert_eq!(dialler.status.code(), Some(0), "{}", text(&dialler.stderr));
+        let listener = self.listener.terminate();
+        assert_eq!(
+            listener.status.code(),
+            Some(0),
+            "{}",
+            text(&listener.stderr)
+        );
+    }
+}
+
+/// A TCP service that answers what it was sent once the client has ended, twice over.
+fn doubling() -> SocketAddr {
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = service.local_addr().unwrap();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = service.accept() {
+            std::thread::spawn(move || {
+                let mut all = Vec::new();
+                stream.read_to_end(&mut all).unwrap();
+                stream.write_all(&all).unwrap();
+                stream.write_all(&all).unwrap();
+            });
+        }
+    });
+    addr
+}
+
+/// Sends, ends its half, reads to the end: an answer comes only when half-close passes through.
+fn ask(addr: SocketAddr, words: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(common::LIMIT)).unwrap();
+    stream.write_all(words).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_forward_carries_bytes_and_half_closes_both_ways() {
+    let service = doubling();
+    let tunnel = tunnel(&service.to_string(), &["-L", &format!("0:{service}")]);
+    assert_eq!(ask(tunnel.bound(0), b"hello"), b"hellohello");
+    let long = vec![7_u8; 3 << 20];
+    assert_eq!(ask(tunnel.bound(0), &long).len(), 6 << 20);
+    tunnel.end();
+}
+
+#[test]
+fn forwards_of_every_kind_and_several_of_each() {
+    let service = doubling();
+    let forward = format!("0:{service}");
+    let tunnel = tunnel(
+        &service.to_string(),
+        &[
+            "-L", &forward, "-L", &forward, "-R", &forward, "-R", &forward, "-D", "0", "-D", "0",
+        ],
+    );
+    let forwards = tunnel.connected["forwards"].as_array().unwrap();
+    assert_eq!(forwards.len(), 6);
+    for (n, forward) in forwards.iter().enumerate() {
+        if forward["kind"] != "socks" {
+            assert_eq!(ask(tunnel.bound(n), b"ab"), b"abab", "{forward}");
+        } else {
+            assert_eq!(through_socks(tunnel.bound(n), service, b"ab"), b"abab");
+        }
+    }
+    tunnel.end();
+}
+
+/// RFC 1928 by hand: no authentication, CONNECT to an IPv4 address.
+fn through_socks(proxy: SocketAddr, to: SocketAddr, words: &[u8]) -> Vec<u8> {
+    let SocketAddr::V4(to) = to else {
+        panic!("the service listens on IPv4")
+    };
+    let mut stream = TcpStream::connect(proxy).unwrap();
+    stream.set_read_timeout(Some(common::LIMIT)).unwrap();
+    stream.write_all(&[5, 1, 0]).unwrap();
+    let mut chosen = [0; 2];
+    stream.read_exact(&mut chosen).unwrap();
+    assert_eq!(chosen, [5, 0]);
+    let mut request = vec![5, 1, 0, 1];
+    request.extend_from_slice(&to.ip().octets());
+    request.extend_from_slice(&to.port().to_be_bytes());
+    stream.write_all(&request).unwrap();
+    let mut reply = [0; 10];
+    stream.read_exact(&mut reply).unwrap();
+    assert_eq!(reply[..2], [5, 0]);
+    stream.write_all(words).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn the_status_tells_what_runs_and_what_holds_it_back() {
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = service.local_addr().unwrap();
+    let tunnel = tunnel(&addr.to_string(), &["-L", &format!("0:{addr}")]);
+    let mut stream = TcpStream::connect(tunnel.bound(0)).unwrap();
+    stream.write_all(b"x").unwrap();
+    let (mut accepted, _) = service.accept().unwrap();
+    accepted.read_exact(&mut [0]).unwrap();
+    let status = |args: &[&str]| {
+        let output = finish(at(&tunnel.dialling.home, args));
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let json: Value = serde_json::from_str(&status(&["connect", "--status", "--json"])).unwrap();
+    assert_eq!(json["state"], "connected");
+    assert_eq!(json["connection"]["via"], "yamux");
+    assert_eq!(json["streams"][0]["to"], addr.to_string());
+    assert!(
+        !json["streams"][0]["send_held_by"]
+            .as_str()
+            .unwrap()
+            .is_empty()
+    );
+    let people = status(&["connect", "--status"]);
+    assert!(
+        people.contains("held back by") && people.contains(&addr.to_string()),
+        "{people}"
+    );
+    drop((stream, accepted));
+    tunnel.end();
+    let nothing = finish(at(&scratch("nobody"), &["connect", "--status", "--json"]));
+    assert_eq!((nothing.status.code(), nothing.stdout.len()), (Some(0), 0));
+}
+
+#[test]
+fn the_first_signal_drains_and_the_second_ends_it() {
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = service.local_addr().unwrap();
+    let mut tunnel = tunnel(&addr.to_string(), &["-L", &format!("0:{addr}")]);
+    let mut stream = TcpStream::connect(tunnel.bound(0)).unwrap();
+    stream.set_read_timeout(Some(common::LIMIT)).unwrap();
+    stream.write_all(b"x").unwrap();
+    let (mut accepted, _) = service.accept().unwrap();
+    accepted.read_exact(&mut [0]).unwrap();
+
+    // What runs goes on after the first one, and nothing new is taken.
+    tunnel.dialler.signal("TERM");
+    let bound = tunnel.bound(0);
+    let started = Instant::now();
+    while TcpStream::connect(bound).is_ok() {
+        assert!(
+            started.elapsed() < Duration::from_secs(4),
+            "it still listens"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    accepted.write_all(b"y").unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+    assert!(!tunnel.dialler.has_ended());
+
+    tunnel.dialler.signal("INT");
+    let started = Instant::now();
+    let ended = tunnel.dialler.output();
+    assert!(started.elapsed() < Duration::from_secs(3));
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(
+        text(&ended.stderr).contains("cut off"),
+        "{}",
+        text(&ended.stderr)
+    );
+    // What was cut off is no clean end for the client.
+    let cut = stream.read(&mut [0]);
+    assert!(cut.is_err() || matches!(cut, Ok(0)), "{cut:?}");
+    assert_eq!(tunnel.listener.terminate().status.code(), Some(0));
+}
+
+#[test]
+fn a_drain_ends_with_what_runs() {
+    let service = doubling();
+    let tunnel = tunnel(&service.to_string(), &["-L", &format!("0:{service}")]);
+    let mut stream = TcpStream::connect(tunnel.bound(0)).unwrap();
+    stream.write_all(b"late").unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    tunnel.dialler.signal("TERM");
+    std::thread::sleep(Duration::from_millis(100));
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert_eq!(answer, b"latelate");
+    assert_eq!(tunnel.dialler.output().status.code(), Some(0));
+}
+
+#[test]
+fn a_lost_connection_is_dialled_again_and_the_forward_stays_bound() {
+    let service = doubling();
+    let mut tunnel = tunnel(&service.to_string(), &["-L", &format!("0:{service}")]);
+    assert_eq!(ask(tunnel.bound(0), b"ab"), b"abab");
+    let target = tunnel.connected["connected"].as_str().unwrap();
+    let addr = target.split_once('@').unwrap().1.to_owned();
+    tunnel.listener.signal("KILL");
+    while !tunnel.listener.has_ended() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    tunnel.listener = tunnel.listening.start(&[
+        "listen",
+        "--addr",
+        &addr,
+        "--allow-peer",
+        &tunnel.dialling.peer,
+        "--allow-to",
+        &service.to_string(),
+        "--json",
+    ]);
+    assert_eq!(tunnel.listener.listening(), addr);
+    assert_eq!(ask(tunnel.bound(0), b"cd"), b"cdcd");
+    let dialler = tunnel.dialler.terminate();
+    assert_eq!(dialler.status.code(), Some(0));
+    let words = text(&dialler.stderr);
+    assert!(words.contains("dialling again"), "{words}");
+}
+
+#[test]
+fn a_stranger_is_turned_away_and_told_what_to_do() {
+    let (listening, stranger) = (Machine::new("listen"), Machine::new("stranger"));
+    let mut listener = listening.start(&["listen", "--addr", "127.0.0.1:0", "--json"]);
+    let target = format!("{}@{}", listening.peer, listener.listening());
+    let output = finish(at(&stranger.home, &["connect", &target, "-D", "0"]));
+    assert_eq!(output.status.code(), Some(1));
+    let words = text(&output.stderr);
+    assert!(
+        words.contains(&format!("weir listen --allow-peer {}", stranger.peer)),
+        "{words}"
+    );
+    let said = listener.terminate();
+    assert!(
+        text(&said.stderr).contains("nobody"),
+        "{}",
+        text(&said.stderr)
+    );
+}
+
+#[test]
+fn the_line_for_people_stands_alone_on_stdout() {
+    let machine = Machine::new("people");
+    let mut listener = machine.start(&["listen", "--addr", "127.0.0.1:0", "--allow-any-peer"]);
+    let line = listener.line();
+    assert!(
+        line.starts_with(&format!("weir connect {}@127.0.0.1:", machine.peer)),
+        "{line}"
+    );
+    let said = listener.terminate();
+    assert_eq!(said.status.code(), Some(0));
+    let words = text(&said.stderr);
+    assert!(words.contains("only this machine can connect"), "{words}");
+    assert!(
+        words.contains("WARN"),
+        "letting anybody in is warned of: {words}"
+    );
+}
