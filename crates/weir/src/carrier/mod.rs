@@ -3,6 +3,7 @@
 mod handshake;
 mod outgoing;
 mod record;
+mod sealer;
 mod tap;
 mod tcp;
 mod tls;
@@ -60,6 +61,9 @@ pub(crate) trait Carrier: Send + 'static {
 
     /// Ends this side's direction, after everything that was taken.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Nothing is under way: memory that only a busy connection needs may go.
+    fn rest(&mut self) {}
 }
 
 /// Either carrier of a TCP connection, chosen when it is made.
@@ -105,6 +109,12 @@ impl Carrier for AnyCarrier {
         match self {
             AnyCarrier::Tcp(tcp) => tcp.poll_close(cx),
             AnyCarrier::Tls(tls) => tls.poll_close(cx),
+        }
+    }
+
+    fn rest(&mut self) {
+        if let AnyCarrier::Tls(tls) = self {
+            tls.rest();
         }
     }
 }

@@ -1,35 +1,42 @@
 //! Sealed records that wait for the socket.
 
-use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite;
 
-/// Records in one write: a batch has 16, and a few short ones may stand between.
-const SLICES: usize = 32;
+/// A buffer larger than this is given back when the connection falls idle, in bytes.
+const KEEP: usize = 32 * 1024;
 
-/// A queue of records, written many at a time.
+/// Records behind each other, written as far as the socket takes them. The memory is used again.
 #[derive(Default)]
 pub(super) struct Outgoing {
-    records: VecDeque<Vec<u8>>,
-    /// Bytes of the first record that are written already.
+    bytes: Vec<u8>,
+    /// Bytes from the front that are written already.
     written: usize,
 }
 
 impl Outgoing {
-    pub(super) fn push(&mut self, record: Vec<u8>) {
-        self.records.push_back(record);
+    /// Where the next record is appended.
+    pub(super) fn tail(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.records.is_empty()
+        self.bytes.is_empty()
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.records.len()
+        self.bytes.len()
+    }
+
+    /// Nothing has been sent for a while: a buffer that once held a batch is not kept for ever.
+    pub(super) fn rest(&mut self) {
+        if self.bytes.is_empty() && self.bytes.capacity() > KEEP {
+            self.bytes = Vec::new();
+        }
     }
 
     /// Writes until nothing is left. Pending: the socket takes no more now, and wakes the task when it does.
@@ -38,31 +45,18 @@ impl Outgoing {
         stream: &mut S,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        while !self.records.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let mut skip = self.written;
-            for (slice, record) in slices.iter_mut().zip(&self.records) {
-                *slice = IoSlice::new(record.get(skip..).unwrap_or_default());
-                skip = 0;
-            }
-            let count = self.records.len().min(SLICES);
-            let slices = slices.get(..count).unwrap_or_default();
-            match ready!(Pin::new(&mut *stream).poll_write_vectored(cx, slices))? {
+        while let Some(waiting) = self
+            .bytes
+            .get(self.written..)
+            .filter(|rest| !rest.is_empty())
+        {
+            match ready!(Pin::new(&mut *stream).poll_write(cx, waiting))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.advance(written),
+                written => self.written += written,
             }
         }
+        self.bytes.clear();
+        self.written = 0;
         Poll::Ready(Ok(()))
-    }
-
-    fn advance(&mut self, bytes: usize) {
-        self.written += bytes;
-        while let Some(first) = self.records.front() {
-            if self.written < first.len() {
-                return;
-            }
-            self.written -= first.len();
-            self.records.pop_front();
-        }
     }
 }

@@ -1,16 +1,13 @@
 //! TLS 1.3 records after the handshake (RFC 8446 section 5): sealing and opening them, without I/O.
 //!
 //! rustls' own unbuffered interface copies every received record into a vector of its own before it hands it out.
-//! Here its handshake gives the keys over (`rustls::kernel`) and its record protection (`MessageEncrypter`,
-//! `MessageDecrypter`) is called directly, so that a record is decrypted where it was read and handed out as a
-//! slice of that chunk. The cryptography, nonces and inner content types stay rustls'; this file keeps the count
-//! of records, frames them, and acts on what is not data: alerts and key updates.
+//! Here its handshake gives the keys over (`rustls::kernel`) and its `MessageDecrypter` is called directly, so that
+//! a record is decrypted where it was read and handed out as a slice of that chunk; sealing is [`Sealer`]'s. This
+//! file keeps the count of records and acts on what is not data: alerts and key updates.
 
 use bytes::{Buf, Bytes, BytesMut};
 use rustls::client::ClientConnectionData;
-use rustls::crypto::cipher::{
-    InboundOpaqueMessage, MessageDecrypter, MessageEncrypter, OutboundChunks, OutboundPlainMessage,
-};
+use rustls::crypto::cipher::{InboundOpaqueMessage, MessageDecrypter};
 use rustls::kernel::KernelConnection;
 use rustls::server::ServerConnectionData;
 use rustls::{
@@ -18,6 +15,7 @@ use rustls::{
     SupportedCipherSuite, Tls13CipherSuite,
 };
 
+use super::sealer::Sealer;
 use super::tls_error::TlsError;
 
 /// Content type, legacy version, length (RFC 8446 5.1).
@@ -74,7 +72,7 @@ pub(super) enum Opened {
 pub(super) struct Records {
     suite: &'static Tls13CipherSuite,
     keys: Keys,
-    encrypter: Box<dyn MessageEncrypter>,
+    sealer: Sealer,
     /// Number of the next record that is sealed with the current key, and where the key is replaced.
     tx_seq: u64,
     rekey_at: u64,
@@ -99,7 +97,7 @@ impl Records {
         Ok(Records {
             suite,
             keys,
-            encrypter: encrypter(suite, tx)?,
+            sealer: Sealer::new(&tx)?,
             tx_seq,
             rekey_at: suite
                 .common
@@ -221,51 +219,62 @@ impl Records {
     }
 
     /// Seals the announcement of new keys of ours, and changes to them.
-    pub(super) fn update_keys(&mut self) -> Result<Vec<u8>, TlsError> {
+    pub(super) fn update_keys(&mut self, out: &mut Vec<u8>) -> Result<(), TlsError> {
         self.key_update_due = false;
         // update_not_requested: the peer decides about its own keys.
         let message = [KEY_UPDATE, 0, 0, 1, 0];
-        let record = self.seal_as(ContentType::Handshake, &[&message])?;
-        self.next_tx_keys()?;
-        Ok(record)
+        self.seal_as(ContentType::Handshake, &[&message], out)?;
+        self.next_tx_keys()
     }
 
     pub(super) fn next_tx_keys(&mut self) -> Result<(), TlsError> {
         let (seq, secrets) = self.keys.next_tx()?;
-        self.encrypter = encrypter(self.suite, secrets)?;
+        self.sealer = Sealer::new(&secrets)?;
         self.tx_seq = seq;
         Ok(())
     }
 
-    /// Seals one record of data: all of `parts`, at most [`MAX_PLAINTEXT`] together.
-    pub(super) fn seal(&mut self, parts: &[&[u8]]) -> Result<Vec<u8>, TlsError> {
-        self.seal_as(ContentType::ApplicationData, parts)
+    /// Appends one record of data to `out`: all of `parts`, at most [`MAX_PLAINTEXT`] together.
+    pub(super) fn seal(&mut self, parts: &[&[u8]], out: &mut Vec<u8>) -> Result<(), TlsError> {
+        self.seal_as(ContentType::ApplicationData, parts, out)
     }
 
-    /// Seals an alert: close_notify, or a fatal one.
-    pub(super) fn seal_alert(&mut self, alert: AlertDescription) -> Result<Vec<u8>, TlsError> {
+    /// Appends an alert to `out`: close_notify, or a fatal one.
+    pub(super) fn seal_alert(
+        &mut self,
+        alert: AlertDescription,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TlsError> {
         // RFC 8446 6: close_notify is a warning (1), all others are fatal (2).
         let level = if alert == AlertDescription::CloseNotify {
             1
         } else {
             2
         };
-        self.seal_as(ContentType::Alert, &[&[level, alert.into()]])
+        self.seal_as(ContentType::Alert, &[&[level, alert.into()]], out)
     }
 
     pub(super) fn seal_as(
         &mut self,
         content_type: ContentType,
         parts: &[&[u8]],
-    ) -> Result<Vec<u8>, TlsError> {
-        let message = OutboundPlainMessage {
-            typ: content_type,
-            version: ProtocolVersion::TLSv1_2,
-            payload: OutboundChunks::new(parts),
-        };
-        let sealed = self.encrypter.encrypt(message, self.tx_seq)?;
+        out: &mut Vec<u8>,
+    ) -> Result<(), TlsError> {
+        self.sealer.seal(self.tx_seq, content_type, parts, out)?;
         self.tx_seq += 1;
-        Ok(sealed.encode())
+        Ok(())
+    }
+
+    /// One record by itself.
+    #[cfg(test)]
+    pub(super) fn sealed(
+        &mut self,
+        content_type: ContentType,
+        parts: &[&[u8]],
+    ) -> Result<Vec<u8>, TlsError> {
+        let mut record = Vec::new();
+        self.seal_as(content_type, parts, &mut record)?;
+        Ok(record)
     }
 
     /// Records sealed with the current key.
@@ -338,14 +347,6 @@ impl MessageSkipper {
             Err(TlsError::Unexpected("a record within a handshake message"))
         }
     }
-}
-
-fn encrypter(
-    suite: &Tls13CipherSuite,
-    secrets: ConnectionTrafficSecrets,
-) -> Result<Box<dyn MessageEncrypter>, rustls::Error> {
-    let (key, iv) = key_and_iv(secrets)?;
-    Ok(suite.aead_alg.encrypter(key, iv))
 }
 
 fn decrypter(

@@ -32,7 +32,9 @@ async fn verdict(records: impl FnOnce(&mut Records) -> Vec<Vec<u8>>) -> (io::Err
 async fn a_forged_record_breaks_the_connection() {
     for at in [5, 20, 5020] {
         let (error, told) = verdict(|records| {
-            let mut record = records.seal(&[&[7; 5000]]).unwrap();
+            let mut record = records
+                .sealed(ContentType::ApplicationData, &[&[7; 5000]])
+                .unwrap();
             record[at] ^= 1;
             vec![record]
         })
@@ -46,9 +48,18 @@ async fn a_forged_record_breaks_the_connection() {
 #[tokio::test]
 async fn a_record_sent_twice_or_left_out_breaks_the_connection() {
     let (error, _) = verdict(|records| {
-        let record = records.seal(&[b"again"]).unwrap();
-        let _left_out = records.seal(&[b"lost"]).unwrap();
-        vec![records.seal(&[b"late"]).unwrap(), record]
+        let record = records
+            .sealed(ContentType::ApplicationData, &[b"again"])
+            .unwrap();
+        let _left_out = records
+            .sealed(ContentType::ApplicationData, &[b"lost"])
+            .unwrap();
+        vec![
+            records
+                .sealed(ContentType::ApplicationData, &[b"late"])
+                .unwrap(),
+            record,
+        ]
     })
     .await;
     assert!(error.to_string().contains("damaged or forged"), "{error}");
@@ -58,7 +69,7 @@ async fn a_record_sent_twice_or_left_out_breaks_the_connection() {
 #[tokio::test]
 async fn records_out_of_place_break_the_connection() {
     let sealed = |content_type, payload: &'static [u8]| {
-        move |records: &mut Records| vec![records.seal_as(content_type, &[payload]).unwrap()]
+        move |records: &mut Records| vec![records.sealed(content_type, &[payload]).unwrap()]
     };
     let (handshake, alert) = (ContentType::Handshake, ContentType::Alert);
     let raw = |record: &'static [u8]| move |_: &mut Records| vec![record.to_vec()];
@@ -145,9 +156,11 @@ async fn data_within_a_handshake_message_breaks_the_connection() {
     // The server's tickets may be cut anywhere, but nothing may stand between.
     let records = &mut server.carrier.records;
     let start = records
-        .seal_as(ContentType::Handshake, &[&[4, 0, 1, 0, 7, 7]])
+        .sealed(ContentType::Handshake, &[&[4, 0, 1, 0, 7, 7]])
         .unwrap();
-    let data = records.seal(&[b"data"]).unwrap();
+    let data = records
+        .sealed(ContentType::ApplicationData, &[b"data"])
+        .unwrap();
     server
         .carrier
         .stream
@@ -170,9 +183,13 @@ async fn tickets_are_skipped_however_they_are_cut() {
         let records = &mut server.carrier.records;
         let mut out = Vec::new();
         for part in tickets.chunks(tickets.len().div_ceil(cut)) {
-            out.extend(records.seal_as(ContentType::Handshake, &[part]).unwrap());
+            out.extend(records.sealed(ContentType::Handshake, &[part]).unwrap());
         }
-        out.extend(records.seal(&[b"data"]).unwrap());
+        out.extend(
+            records
+                .sealed(ContentType::ApplicationData, &[b"data"])
+                .unwrap(),
+        );
         server.carrier.stream.write_all(&out).await.unwrap();
         if cut < 64 {
             assert_eq!(client.read_exact(4).await.unwrap(), b"data");
@@ -187,7 +204,7 @@ async fn tickets_are_skipped_however_they_are_cut() {
 
 #[tokio::test]
 async fn a_peer_that_sends_only_records_without_data_is_cut_off() {
-    let empty = |records: &mut Records| records.seal(&[]).unwrap();
+    let empty = |records: &mut Records| records.sealed(ContentType::ApplicationData, &[]).unwrap();
     let (error, _) = verdict(|records| (0..100).map(|_| empty(records)).collect()).await;
     assert!(error.to_string().contains("without data"), "{error}");
 
@@ -196,7 +213,11 @@ async fn a_peer_that_sends_only_records_without_data_is_cut_off() {
     for _ in 0..10 {
         let records = &mut client.carrier.records;
         let mut out: Vec<_> = (0..50).flat_map(|_| empty(records)).collect();
-        out.extend(records.seal(&[b"data"]).unwrap());
+        out.extend(
+            records
+                .sealed(ContentType::ApplicationData, &[b"data"])
+                .unwrap(),
+        );
         client.carrier.stream.write_all(&out).await.unwrap();
         assert_eq!(server.read_exact(4).await.unwrap(), b"data");
     }
@@ -209,11 +230,9 @@ async fn keys_change_at_request() {
     for round in 0..5u8 {
         let request = [24, 0, 0, 1, 1];
         let records = &mut client.carrier.records;
-        let update = records
-            .seal_as(ContentType::Handshake, &[&request])
-            .unwrap();
+        let update = records.sealed(ContentType::Handshake, &[&request]).unwrap();
         records.next_tx_keys().unwrap();
-        client.carrier.outgoing.push(update);
+        client.carrier.outgoing.tail().extend(update);
         client.write_all(&[round; 50_000]).await.unwrap();
         assert_eq!(server.read_exact(50_000).await.unwrap(), [round; 50_000]);
         // The answer left while reading; the server's next data is under its new key.
@@ -241,7 +260,7 @@ async fn many_requests_for_new_keys_are_one_answer() {
     for _ in 0..40 {
         let records = &mut client.carrier.records;
         let request = records
-            .seal_as(ContentType::Handshake, &[&[24, 0, 0, 1, 1]])
+            .sealed(ContentType::Handshake, &[&[24, 0, 0, 1, 1]])
             .unwrap();
         records.next_tx_keys().unwrap();
         client.carrier.stream.write_all(&request).await.unwrap();
@@ -270,7 +289,12 @@ async fn keys_are_replaced_before_they_are_worn_out() {
 async fn a_fatal_alert_is_told_in_words() {
     let (mut client, mut server) = in_memory(1 << 20).await;
     let alert = AlertDescription::InternalError;
-    let record = client.carrier.records.seal_alert(alert).unwrap();
+    let mut record = Vec::new();
+    client
+        .carrier
+        .records
+        .seal_alert(alert, &mut record)
+        .unwrap();
     client.carrier.stream.write_all(&record).await.unwrap();
     let error = server.read().await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);

@@ -11,6 +11,8 @@ use weir_core::rng::{below, fill, rng_from_seed};
 
 use super::super::TcpCarrier;
 use super::super::testing::{Digest, End, tcp_sockets, tls_pair};
+use rustls::ContentType;
+
 use super::*;
 
 pub(super) type Ends<S> = (End<TlsCarrier<S>>, End<TlsCarrier<S>>);
@@ -312,7 +314,11 @@ async fn an_end_without_close_notify_is_a_truncation() {
 #[tokio::test]
 async fn a_cut_in_the_middle_of_a_record_is_a_truncation() {
     let (mut client, mut server) = in_memory(1 << 16).await;
-    let mut record = client.carrier.records.seal(&[&[7; 5000]]).unwrap();
+    let mut record = client
+        .carrier
+        .records
+        .sealed(ContentType::ApplicationData, &[&[7; 5000]])
+        .unwrap();
     record.truncate(3000);
     client.carrier.stream.write_all(&record).await.unwrap();
     drop(client);

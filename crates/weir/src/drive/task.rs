@@ -98,7 +98,10 @@ impl<C: Carrier> Task<C> {
         }
         match self.shared.sleep(cx) {
             // Between streams, and when a timer found the connection idle, it needs no buffer.
-            Some(streams) if streams == 0 || self.is_idle => self.read_buf.rest(),
+            Some(streams) if streams == 0 || self.is_idle => {
+                self.read_buf.rest();
+                self.carrier.rest();
+            }
             Some(_) => {}
             None => cx.waker().wake_by_ref(),
         }
