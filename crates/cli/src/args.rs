@@ -71,12 +71,12 @@ pub(crate) struct Common {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Look inside")]
 pub(crate) struct Seen {
-    /// Write a qlog (JSON-SEQ) for each connection into this directory
-    #[arg(long, value_name = "DIR", env = "QLOGDIR")]
+    /// Write a qlog (JSON-SEQ) for each connection into this directory [or set QLOGDIR]
+    #[arg(long, value_name = "DIR")]
     pub(crate) qlog: Option<PathBuf>,
 
-    /// Append the TLS secrets to this file: whoever reads it can decrypt the traffic
-    #[arg(long, value_name = "FILE", env = "SSLKEYLOGFILE")]
+    /// Append the TLS secrets to this file: whoever reads it can decrypt [or set SSLKEYLOGFILE]
+    #[arg(long, value_name = "FILE")]
     pub(crate) keylog: Option<PathBuf>,
 
     /// Write the bytes of each connection as a pcapng that Wireshark decrypts: keep it to yourself

@@ -8,10 +8,13 @@ use weir::{Builder, ConnectError, Endpoint, EndpointError, Via};
 
 pub(crate) use weir::trace::Instruments;
 
-/// Sets up what `--qlog`, `--keylog`, `--pcap`, `-v` and `-vv` ask for.
+/// Sets up what `--qlog`, `--keylog`, `--pcap`, `-v` and `-vv` ask for. `SSLKEYLOGFILE` is honoured by
+/// the endpoints themselves.
 pub(crate) fn instruments(seen: &Seen) -> Result<Instruments, Failure> {
+    // An empty variable is how shells take one back.
+    let variable = || std::env::var_os("QLOGDIR").filter(|value| !value.is_empty());
     let options = TraceOptions {
-        qlog: seen.qlog.clone(),
+        qlog: seen.qlog.clone().or_else(|| variable().map(Into::into)),
         pcap: seen.pcap.clone(),
         key_log: seen.keylog.clone(),
         log: true,

@@ -50,7 +50,7 @@ pub(crate) struct ListenArgs {
     #[arg(long, value_name = "RULE")]
     pub(crate) allow_to: Vec<String>,
 
-    /// Where peers may listen on this machine with -R: loopback, [IP]:PORTS, any or none
+    /// Where peers may listen on this machine with -R: loopback, IP:PORTS, any or none
     #[arg(long, value_name = "RULE")]
     pub(crate) allow_remote_listen: Vec<String>,
 

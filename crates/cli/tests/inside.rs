@@ -139,6 +139,32 @@ fn tls_secrets_go_to_the_key_log_and_only_when_asked_for() {
 }
 
 #[test]
+fn the_variables_of_other_programs_are_honoured_unless_they_are_empty() {
+    let dir = scratch("variables");
+    let (qlog, keys) = (dir.join("qlog"), dir.join("keys"));
+    let mut server = Running::start(&["echo", "server", "--json"]);
+    let addr = server.listening();
+    let with = |qlog: &Path, keys: &Path| {
+        let mut command = weir(&["echo", "client", "--connect", &addr, "--count", "1"]);
+        command
+            .env("QLOGDIR", qlog)
+            .env("SSLKEYLOGFILE", keys)
+            .current_dir(&dir);
+        let output = finish(command);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    };
+    with(Path::new(""), Path::new(""));
+    assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
+    with(&qlog, &keys);
+    assert!(!only_file(&qlog).is_empty());
+    assert!(
+        std::fs::read_to_string(&keys)
+            .unwrap()
+            .contains("CLIENT_TRAFFIC_SECRET_0 ")
+    );
+}
+
+#[test]
 fn a_capture_has_packets_and_the_secrets_for_them() {
     let file = scratch("pcap").join("capture.pcapng");
     echo("yamux", &["--pcap", file.to_str().unwrap()]);

@@ -223,3 +223,68 @@ fn check(what: &str, found: &str, expected: &str) -> Result<(), Wrong> {
         "{what} came out wrong: its SHA-256 is {found}, it should be {expected}"
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::body::object;
+    use super::super::origin::Origin;
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// A way to `to` that changes the n-th byte that comes from there, and the n-th that goes there.
+    async fn corrupting(to: SocketAddr, n: usize) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (near, _) = listener.accept().await.unwrap();
+            let far = TcpStream::connect(to).await.unwrap();
+            let (near, far) = (near.into_split(), far.into_split());
+            for (mut from, mut to) in [(near.0, far.1), (far.0, near.1)] {
+                tokio::spawn(async move {
+                    let mut passed = 0;
+                    let mut buffer = vec![0; 64 * 1024];
+                    loop {
+                        let Ok(read @ 1..) = from.read(&mut buffer).await else {
+                            return;
+                        };
+                        if let Some(at) = n.checked_sub(passed).filter(|at| *at < read) {
+                            buffer[at] ^= 1;
+                        }
+                        passed += read;
+                        if to.write_all(&buffer[..read]).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        addr
+    }
+
+    #[tokio::test]
+    async fn whole_bytes_are_found_right() {
+        let origin = Origin::start(object(1, FIRST)).await.unwrap();
+        let mut visit = Visit::connect(origin.addr(), object(2, FIRST))
+            .await
+            .unwrap();
+        assert_eq!(visit.download(FIRST).await.unwrap().bytes, FIRST as u64);
+        assert_eq!(visit.upload(FIRST).await.unwrap().bytes, FIRST as u64);
+    }
+
+    #[tokio::test]
+    async fn one_wrong_bit_is_found_in_either_direction() {
+        let origin = Origin::start(object(1, FIRST)).await.unwrap();
+        for down in [true, false] {
+            let addr = corrupting(origin.addr(), FIRST / 2).await;
+            let mut visit = Visit::connect(addr, object(2, FIRST)).await.unwrap();
+            let wrong = if down {
+                visit.download(FIRST).await
+            } else {
+                visit.upload(FIRST).await
+            };
+            let wrong = wrong.unwrap_err();
+            assert!(wrong.contains("came out wrong"), "{wrong}");
+        }
+    }
+}

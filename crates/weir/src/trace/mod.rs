@@ -35,7 +35,7 @@ use log::LogSink;
 pub use log::{EVENTS, FRAMES};
 use pcap::{Capture, PcapTap};
 use qlog::{Head, QlogSink};
-use spool::Spool;
+use spool::{PAYLOAD_CAP, Spool};
 
 /// What to look at, and where it goes.
 #[derive(Clone, Debug, Default)]
@@ -119,7 +119,7 @@ impl Instruments {
                     source,
                 };
                 spool::create(path).map_err(wrong)?;
-                Some(Arc::new(Capture::new(spool.file(path))))
+                Some(Arc::new(Capture::new(spool.file(path, PAYLOAD_CAP))))
             }
             _ => None,
         };

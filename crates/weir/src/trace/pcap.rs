@@ -278,7 +278,7 @@ fn nanos(time: SystemTime) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::spool::Spool;
+    use crate::trace::spool::{PAYLOAD_CAP, Spool};
 
     /// The types of the blocks in a capture, in order.
     fn kinds(mut capture: &[u8]) -> Vec<u32> {
@@ -294,7 +294,7 @@ mod tests {
     fn capture(name: &str, run: impl FnOnce(Arc<Capture>)) -> Vec<u8> {
         let path = std::env::temp_dir().join(format!("weir-{name}-{}", std::process::id()));
         let spool = Spool::start().unwrap();
-        run(Arc::new(Capture::new(spool.file(&path))));
+        run(Arc::new(Capture::new(spool.file(&path, PAYLOAD_CAP))));
         spool.finish();
         let written = std::fs::read(&path).unwrap();
         std::fs::remove_file(&path).unwrap();

@@ -10,7 +10,7 @@ use weir_core::time::Instant;
 use weir_core::trace::{Direction, Event, FrameEvent, Level, Sink};
 
 use super::clock;
-use super::spool::{Spool, SpoolFile};
+use super::spool::{EVENTS_CAP, Spool, SpoolFile};
 
 /// The name under which the events of `docs/qlog-yamux.md` are listed in a file's head.
 const YAMUX_SCHEMA: &str = "urn:weir:qlog:events:yamux";
@@ -42,7 +42,7 @@ pub(super) struct QlogSink {
 impl QlogSink {
     /// A sink that writes to `path`, the head first.
     pub(super) fn new(spool: &Spool, path: &Path, head: &Head<'_>, now: SystemTime) -> Self {
-        let file = spool.file(path);
+        let file = spool.file(path, EVENTS_CAP);
         let mut scratch = String::with_capacity(512);
         record(&mut scratch, |out| out.push_str(&head.to_json(now)));
         file.append(|buffer| buffer.extend_from_slice(scratch.as_bytes()));

@@ -16,10 +16,13 @@ use std::time::Duration;
 const PERIOD: Duration = Duration::from_millis(100);
 /// A buffer of this size is written out at once, so that buffers stay small while the disk keeps up.
 const EAGER: usize = 256 * 1024;
-/// The most one file may have waiting: some seconds of a busy connection's frames.
-const FILE_CAP: usize = 8 * 1024 * 1024;
+/// The most that a file of events may have waiting: some seconds of a busy connection's frames.
+pub(super) const EVENTS_CAP: usize = 8 * 1024 * 1024;
+/// The most that a file of payload may have waiting: some tens of milliseconds at 10 Gbit/s, so that a
+/// disk may pause for a moment.
+pub(super) const PAYLOAD_CAP: usize = 64 * 1024 * 1024;
 /// The most all files together may have waiting.
-const TOTAL_CAP: usize = 64 * 1024 * 1024;
+const TOTAL_CAP: usize = 96 * 1024 * 1024;
 
 /// The background thread and what it writes. Dropping it writes out what is left.
 #[derive(Debug)]
@@ -55,6 +58,7 @@ enum Urgency {
 #[derive(Debug)]
 struct Pending {
     path: PathBuf,
+    cap: usize,
     buffer: Mutex<Vec<u8>>,
     closed: AtomicBool,
 }
@@ -81,10 +85,11 @@ impl Spool {
     }
 
     /// A new file at `path`, made by the thread when the first bytes are written out; an existing
-    /// file is replaced.
-    pub(super) fn file(&self, path: &Path) -> SpoolFile {
+    /// file is replaced. At most `cap` bytes (and one record) wait to be written out.
+    pub(super) fn file(&self, path: &Path, cap: usize) -> SpoolFile {
         let pending = Arc::new(Pending {
             path: path.to_owned(),
+            cap,
             buffer: Mutex::new(Vec::new()),
             closed: AtomicBool::new(false),
         });
@@ -119,7 +124,7 @@ impl SpoolFile {
         let mut buffer = lock(&self.pending.buffer);
         let before = buffer.len();
         let waiting = self.shared.waiting.load(Ordering::Relaxed);
-        if before >= FILE_CAP || waiting >= TOTAL_CAP {
+        if before >= self.pending.cap || waiting >= TOTAL_CAP {
             return false;
         }
         write(&mut buffer);
@@ -268,7 +273,7 @@ mod tests {
     fn what_was_appended_is_in_the_file_in_order() {
         let path = scratch("order");
         let spool = Spool::start().unwrap();
-        let file = spool.file(&path);
+        let file = spool.file(&path, EVENTS_CAP);
         for n in 0..10_000_u32 {
             assert!(file.append(|buffer| buffer.extend_from_slice(&n.to_be_bytes())));
         }
@@ -284,13 +289,13 @@ mod tests {
     fn a_full_buffer_refuses_instead_of_growing() {
         let spool = Spool::start().unwrap();
         spool.finish();
-        let file = spool.file(&scratch("never"));
+        let file = spool.file(&scratch("never"), EVENTS_CAP);
         let record = vec![0; 1 << 20];
         let mut taken = 0;
         while file.append(|buffer| buffer.extend_from_slice(&record)) {
             taken += 1;
         }
-        assert_eq!(taken, FILE_CAP / record.len());
+        assert_eq!(taken, EVENTS_CAP / record.len());
     }
 
     #[cfg(unix)]
@@ -299,7 +304,9 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let path = scratch("mode");
         let spool = Spool::start().unwrap();
-        spool.file(&path).append(|buffer| buffer.push(1));
+        spool
+            .file(&path, EVENTS_CAP)
+            .append(|buffer| buffer.push(1));
         spool.finish();
         assert_eq!(
             std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
