@@ -63,9 +63,9 @@ pub(crate) struct ListenArgs {
     pub(crate) grace: Duration,
 
     #[command(flatten)]
-    pub(crate) seen: Seen,
-    #[command(flatten)]
     pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) seen: Seen,
 }
 
 #[derive(Serialize)]

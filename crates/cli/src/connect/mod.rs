@@ -23,8 +23,8 @@ use weir::{ConnectError, Identity, Target, Via};
     after_help = "Example:\n  weir connect 12D3KooW..@198.51.100.7:4433 -L 8080:127.0.0.1:80 -R 2222:127.0.0.1:22 -D 1080\n  \
     weir connect --status\n\n\
     `weir listen` prints the line to begin with. -L, -R and -D may each be given several times; they\n\
-    listen on loopback unless an address says otherwise, and names are looked up on the far side of\n\
-    what listens. A lost connection is dialled again by itself.\n\
+    listen on loopback unless an address says otherwise, and names are looked up on the side that\n\
+    connects to them. A lost connection is dialled again by itself.\n\
     Ctrl-C lets what runs finish; a second one ends it at once."
 )]
 pub(crate) struct ConnectArgs {
@@ -61,9 +61,9 @@ pub(crate) struct ConnectArgs {
     pub(crate) status: bool,
 
     #[command(flatten)]
-    pub(crate) seen: Seen,
-    #[command(flatten)]
     pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) seen: Seen,
 }
 
 #[derive(Serialize)]

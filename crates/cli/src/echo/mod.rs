@@ -46,9 +46,9 @@ pub(crate) struct ServerArgs {
     pub(crate) addr: String,
 
     #[command(flatten)]
-    pub(crate) seen: Seen,
-    #[command(flatten)]
     pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) seen: Seen,
 }
 
 /// `weir echo client`
@@ -76,9 +76,9 @@ pub(crate) struct ClientArgs {
     pub(crate) timeout: Duration,
 
     #[command(flatten)]
-    pub(crate) seen: Seen,
-    #[command(flatten)]
     pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) seen: Seen,
 }
 
 /// Runs `weir echo`.

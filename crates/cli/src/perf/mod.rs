@@ -53,9 +53,9 @@ pub(crate) struct ServerArgs {
     pub(crate) mtu: Option<u16>,
 
     #[command(flatten)]
-    pub(crate) seen: Seen,
-    #[command(flatten)]
     pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) seen: Seen,
 }
 
 /// `weir perf client`
@@ -99,9 +99,9 @@ pub(crate) struct ClientArgs {
     pub(crate) mtu: Option<u16>,
 
     #[command(flatten)]
-    pub(crate) seen: Seen,
-    #[command(flatten)]
     pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) seen: Seen,
 }
 
 /// What is measured.

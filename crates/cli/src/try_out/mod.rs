@@ -32,9 +32,9 @@ const ROW_LIMIT: Duration = Duration::from_secs(30);
     CPU is that of all parts together: both peers, the web server and the HTTP client.")]
 pub(crate) struct TryArgs {
     #[command(flatten)]
-    pub(crate) seen: Seen,
-    #[command(flatten)]
     pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) seen: Seen,
 }
 
 /// What one way could do.
