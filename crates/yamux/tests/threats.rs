@@ -220,6 +220,9 @@ fn flood(config: Config, role: Role, frame: impl Fn(u32) -> Vec<Frame>) -> (u64,
     (early, late, peer.recv_bytes().len())
 }
 
+/// What is flooded, the frames of its n-th turn, and how many bytes may wait to be sent at most.
+type Flood = (&'static str, fn(u32) -> Vec<Frame>, usize);
+
 #[test]
 fn c3_floods_while_our_output_is_blocked_leave_memory_flat() {
     // Y45
@@ -228,7 +231,7 @@ fn c3_floods_while_our_output_is_blocked_leave_memory_flat() {
         max_streams: 8,
         ..quiet()
     };
-    let cases: [(&str, fn(u32) -> Vec<Frame>, usize); 7] = [
+    let cases: [Flood; 7] = [
         ("pings", |n| vec![Frame::ping(SYN, n)], 32 * 12),
         ("answers nobody asked for", |n| vec![Frame::ping(ACK, n)], 0),
         (

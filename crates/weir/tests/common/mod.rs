@@ -1,6 +1,10 @@
 //! Two endpoints on loopback, and what the tests do to them.
 #![allow(dead_code, reason = "each test file uses its own part")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says so")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on says so"
+)]
 
 use std::time::Duration;
 
@@ -10,20 +14,20 @@ use tokio::sync::watch;
 use weir::{Config, Connection, Endpoint, Identity, Via};
 
 /// A connected pair over `via`, client first, with the endpoints that keep it.
-pub struct Pair {
-    pub client: Connection,
-    pub server: Connection,
-    pub client_endpoint: Endpoint,
-    pub server_endpoint: Endpoint,
+pub(crate) struct Pair {
+    pub(crate) client: Connection,
+    pub(crate) server: Connection,
+    pub(crate) client_endpoint: Endpoint,
+    pub(crate) server_endpoint: Endpoint,
 }
 
 /// A pair with one configuration for both sides.
-pub async fn pair(via: Via, config: Config) -> Pair {
+pub(crate) async fn pair(via: Via, config: Config) -> Pair {
     pair_through(via, config, None).await
 }
 
 /// A pair whose TCP connection runs through `cut`, where one is given.
-pub async fn pair_through(via: Via, config: Config, cut: Option<&Cut>) -> Pair {
+pub(crate) async fn pair_through(via: Via, config: Config, cut: Option<&Cut>) -> Pair {
     let endpoint = |config: Config| Endpoint::builder().config(config).via(via);
     let server_endpoint = endpoint(config.clone())
         .identity(Identity::generate().unwrap())
@@ -49,20 +53,20 @@ pub async fn pair_through(via: Via, config: Config, cut: Option<&Cut>) -> Pair {
 }
 
 /// A TCP relay that can be cut.
-pub struct Cut(watch::Sender<bool>);
+pub(crate) struct Cut(watch::Sender<bool>);
 
 impl Cut {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Cut(watch::channel(false).0)
     }
 
     /// Ends every connection through the relay, with a reset on both sides.
-    pub fn now(&self) {
+    pub(crate) fn now(&self) {
         self.0.send_replace(true);
     }
 
     /// A new address that leads to `to`.
-    pub async fn before(&self, to: std::net::SocketAddr) -> std::net::SocketAddr {
+    pub(crate) async fn before(&self, to: std::net::SocketAddr) -> std::net::SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let cut = self.0.subscribe();
@@ -86,7 +90,7 @@ impl Cut {
 }
 
 /// Bytes that differ at every place, so that a shifted or doubled piece shows.
-pub fn pattern(seed: u64, length: usize) -> Bytes {
+pub(crate) fn pattern(seed: u64, length: usize) -> Bytes {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
@@ -100,7 +104,7 @@ pub fn pattern(seed: u64, length: usize) -> Bytes {
 }
 
 /// Sends every stream of `connection` back to its opener, for as long as it lives.
-pub fn echo(connection: Connection) {
+pub(crate) fn echo(connection: Connection) {
     tokio::spawn(async move {
         while let Ok((mut send, mut recv)) = connection.accept_bi().await {
             tokio::spawn(async move {
@@ -116,7 +120,7 @@ pub fn echo(connection: Connection) {
 }
 
 /// Waits for `future`, and fails the test when it has not come in half a minute.
-pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), future)
         .await
         .expect("it never came")
