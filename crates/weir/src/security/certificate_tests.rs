@@ -92,6 +92,7 @@ fn ours(content: Vec<u8>) -> Vec<CustomExtension> {
 
 #[test]
 fn the_vectors_say_who_they_are() {
+    // Y60, Y62
     for (hex, id, key_type) in [
         (
             ED25519,
@@ -178,6 +179,7 @@ fn the_extension_must_be_there_once_and_whole() {
 
 #[test]
 fn the_identity_must_have_signed_this_very_key() {
+    // Y59, Y60
     // The extension of another certificate of the same identity: a replay.
     let replayed = made(|params, identity, _| {
         let other = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();

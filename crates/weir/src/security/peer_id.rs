@@ -197,6 +197,7 @@ mod tests {
 
     #[test]
     fn both_text_forms_name_the_same_peer() {
+        // Y62
         let sha256: PeerId = SHA256.parse().unwrap();
         assert_eq!(CID.parse(), Ok(sha256));
         assert_eq!(CID.to_uppercase().parse(), Ok(sha256));

@@ -217,6 +217,7 @@ mod tests {
 
     #[test]
     fn the_four_key_types_survive_the_round_trip() {
+        // Y62
         for (hex, key_type, inline) in [
             (ECDSA, KeyType::Ecdsa, false),
             (ED25519_KEY, KeyType::Ed25519, true),
