@@ -357,3 +357,7 @@ fn record_len(bytes: &[u8]) -> Result<Option<usize>, SecurityError> {
 #[cfg(test)]
 #[path = "handshake_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "openssl_tests.rs"]
+mod openssl_tests;

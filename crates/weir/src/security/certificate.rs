@@ -57,7 +57,7 @@ pub enum CertificateError {
 ///
 /// Its dates span 1975 to 4096: the certificate lives as long as the process, revocation is not its business, and a
 /// peer with a wrong clock can be reached all the same.
-pub(super) fn generate(
+pub(crate) fn generate(
     identity: &Identity,
 ) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), KeyError> {
     let failed = |_| KeyError::Crypto("make a certificate with");

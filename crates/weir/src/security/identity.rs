@@ -305,6 +305,6 @@ fn quoted(path: &Path) -> String {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 #[path = "identity_tests.rs"]
 mod tests;

@@ -18,6 +18,9 @@ pub use key_log::{KeyLogError, KeyObserver, TlsKeyLog};
 pub use peer_id::{PeerId, PeerIdError};
 pub use public_key::{KeyType, PublicKey, PublicKeyError};
 pub use tls::PeerMismatch;
+pub(crate) use tls::{ALPN_WEIR, Security, peer_of};
+
+#[cfg(test)]
+pub(crate) use certificate::generate as generate_certificate;
 #[cfg(test)]
 pub(crate) use tls::provider;
-pub(crate) use tls::{ALPN_WEIR, Security, peer_of};
