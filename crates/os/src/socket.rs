@@ -1,4 +1,5 @@
-//! TCP socket options that the standard library lacks, with errors that say which option was refused.
+//! TCP socket options that the standard library lacks, with errors that say which option was
+//! refused.
 
 use std::fmt;
 use std::io;
@@ -60,8 +61,8 @@ impl From<SocketError> for io::Error {
 /// What to ask of a TCP socket. [`TcpOptions::default`] asks for nothing but `TCP_NODELAY`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TcpOptions {
-    /// Send small segments at once (`TCP_NODELAY`): a multiplexer batches by itself, and waiting for
-    /// an acknowledgement would add a round trip to every small request.
+    /// Send small segments at once (`TCP_NODELAY`): a multiplexer batches by itself, and waiting
+    /// for an acknowledgement would add a round trip to every small request.
     pub nodelay: bool,
     /// Congestion control by the kernel's name for it (`cubic`, `bbr`, ..); `None` leaves the
     /// system's default.
@@ -69,8 +70,8 @@ pub struct TcpOptions {
     /// `TCP_USER_TIMEOUT` (RFC 5482): how long sent data may stay unacknowledged before the kernel
     /// gives the connection up.
     pub user_timeout: Option<Duration>,
-    /// Probe an idle connection after this long, and then at a tenth of it, so that a vanished peer is
-    /// noticed after about twice this time (RFC 9293 3.8.4).
+    /// Probe an idle connection after this long, and then at a tenth of it, so that a vanished peer
+    /// is noticed after about twice this time (RFC 9293 3.8.4).
     pub keepalive: Option<Duration>,
 }
 
@@ -113,7 +114,8 @@ impl TcpOptions {
     }
 }
 
-/// Linux gives up after nine unanswered probes (`tcp_keepalive_probes`); ten makes the sum a round one.
+/// Linux gives up after nine unanswered probes (`tcp_keepalive_probes`); ten makes the sum a round
+/// one.
 const KEEPALIVE_PROBES: u32 = 10;
 
 /// Chooses the congestion control of a socket by the kernel's name for it.
@@ -185,7 +187,8 @@ pub fn listen(
     if addr.is_ipv6() && addr.ip().is_unspecified() {
         socket.set_only_v6(false).map_err(fail)?;
     }
-    // Without it a restarted listener would wait for the connections of its predecessor to time out.
+    // Without it a restarted listener would wait for the connections of its predecessor to time
+    // out.
     #[cfg(unix)]
     socket.set_reuse_address(true).map_err(fail)?;
     if options.reuse_port {

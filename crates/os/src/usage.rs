@@ -100,8 +100,8 @@ fn peak_of_process(max_rss: impl TryInto<u64>) -> u64 {
     }
 }
 
-/// `ru_maxrss` survives `exec`, so a small program started by a large one would report the large one's
-/// memory. Linux keeps the peak of the program itself in `/proc/self/status` (`VmHWM`).
+/// `ru_maxrss` survives `exec`, so a small program started by a large one would report the large
+/// one's memory. Linux keeps the peak of the program itself in `/proc/self/status` (`VmHWM`).
 #[cfg(unix)]
 fn peak_of_this_program() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

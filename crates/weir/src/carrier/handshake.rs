@@ -1,5 +1,5 @@
-//! The TLS handshake, over rustls' unbuffered interface. Records are fed to rustls one by one, so that it stops
-//! exactly where the handshake does and every byte after it is left to [`Records`].
+//! The TLS handshake, over rustls' unbuffered interface. Records are fed to rustls one by one, so
+//! that it stops exactly where the handshake does and every byte after it is left to [`Records`].
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -25,7 +25,8 @@ use crate::security::{ALPN_WEIR, PeerId, Security, SecurityError, peer_of};
 
 /// rustls ends a handshake message at 64 KiB; a few records' worth more is never needed.
 const MAX_BUFFERED: usize = 128 * 1024;
-/// One read brings the whole flight of either side (under 3 KiB), or the start of the data behind it.
+/// One read brings the whole flight of either side (under 3 KiB), or the start of the data behind
+/// it.
 const READ: usize = 16 * 1024;
 /// How long, and for how many reads of what it sent meanwhile, a refused peer may take to read why.
 const ALERT_TIME: Duration = Duration::from_secs(1);
@@ -73,11 +74,13 @@ impl Security {
     }
 }
 
-/// Secures a connection that this side dialled. The caller sets the time limit; cancelling drops the connection.
+/// Secures a connection that this side dialled. The caller sets the time limit; cancelling drops
+/// the connection.
 ///
 /// # Errors
-/// When the peer is not the one expected, breaks a rule, or the network fails. A server learns who its client is
-/// last: it may refuse this side after this has returned, which shows as an error of the first read.
+/// When the peer is not the one expected, breaks a rule, or the network fails. A server learns who
+/// its client is last: it may refuse this side after this has returned, which shows as an error of
+/// the first read.
 pub(crate) async fn connect_tls<S>(
     stream: S,
     config: Arc<ClientConfig>,
@@ -91,7 +94,8 @@ where
     Handshake::new(stream, connection).run().await
 }
 
-/// Secures a connection that was accepted. The caller sets the time limit; cancelling drops the connection.
+/// Secures a connection that was accepted. The caller sets the time limit; cancelling drops the
+/// connection.
 ///
 /// # Errors
 /// When the peer is not the one expected, breaks a rule, or the network fails.
@@ -233,7 +237,8 @@ where
     }
 
     async fn run(mut self) -> Result<(TlsCarrier<S>, PeerInfo), SecurityError> {
-        // Bytes that rustls has seen and wants to see again: it decrypts and joins messages in place there.
+        // Bytes that rustls has seen and wants to see again: it decrypts and joins messages in
+        // place there.
         let mut shown = 0;
         loop {
             let records = self.incoming.get_mut(..shown).unwrap_or_default();
@@ -288,7 +293,8 @@ where
         Ok((TlsCarrier::new(self.stream, records, self.incoming), info))
     }
 
-    /// Sends what is ready. Reads meanwhile: the peer may be sending too, and not read before it is done.
+    /// Sends what is ready. Reads meanwhile: the peer may be sending too, and not read before it is
+    /// done.
     async fn transmit(&mut self) -> Result<(), SecurityError> {
         let mut sent = 0;
         poll_fn(|cx| {
@@ -321,8 +327,8 @@ where
         }
     }
 
-    /// Tells the peer why, and waits for it to hang up: closing a socket with unread bytes resets the connection,
-    /// and the peer would lose the alert.
+    /// Tells the peer why, and waits for it to hang up: closing a socket with unread bytes resets
+    /// the connection, and the peer would lose the alert.
     async fn send_alert(&mut self) -> Result<(), SecurityError> {
         while self.connection.common().wants_write() {
             let (_, step) = self.connection.step(&mut [], &mut self.outgoing);
@@ -340,8 +346,8 @@ where
 
 /// The length of the record at the front of `bytes`, once it is all there.
 fn record_len(bytes: &[u8]) -> Result<Option<usize>, SecurityError> {
-    // Content types 20 to 23, version 3.x: anything else is another protocol, and waiting for as many bytes as its
-    // text seems to announce would be in vain.
+    // Content types 20 to 23, version 3.x: anything else is another protocol, and waiting for as
+    // many bytes as its text seems to announce would be in vain.
     if let [kind, version, ..] = *bytes
         && !(matches!(kind, 20..=23) && version == 3)
     {

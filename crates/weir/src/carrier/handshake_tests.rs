@@ -362,8 +362,8 @@ impl Rustls {
     }
 }
 
-/// Small fragments: handshake messages that go on in the next record. Tickets: records for TLS itself
-/// right behind the handshake. Data in the same segment as the end of the handshake.
+/// Small fragments: handshake messages that go on in the next record. Tickets: records for TLS
+/// itself right behind the handshake. Data in the same segment as the end of the handshake.
 #[tokio::test]
 async fn a_plain_rustls_server_is_a_peer() {
     let (client, server) = (security(), security());

@@ -1,9 +1,10 @@
-//! Throughput of the carriers beside plain rustls in the same run, over loopback TCP, each side a thread:
+//! Throughput of the carriers beside plain rustls in the same run, over loopback TCP, each side a
+//! thread:
 //!
 //!     cargo test --release -p weir --lib carrier::measure -- --ignored --nocapture
 //!
-//! Beside the rate on the clock stands what each side's processor time allows, which hardly depends on what else the
-//! machine is doing.
+//! Beside the rate on the clock stands what each side's processor time allows, which hardly depends
+//! on what else the machine is doing.
 
 use std::future::poll_fn;
 use std::io::{BufReader, IoSlice, Read, Write};
@@ -46,8 +47,8 @@ fn gbps(bytes: usize, time: Duration) -> f64 {
     bytes as f64 * 8e-9 / time.as_secs_f64()
 }
 
-/// Runs `sender` on a thread of its own and calls `receive`, which says how much it got and `None` at the end.
-/// The sender stops when it is told, and says its own figure.
+/// Runs `sender` on a thread of its own and calls `receive`, which says how much it got and `None`
+/// at the end. The sender stops when it is told, and says its own figure.
 fn run(
     sender: impl FnOnce(&AtomicBool) -> f64 + Send + 'static,
     mut receive: impl FnMut() -> Option<usize>,
@@ -96,8 +97,8 @@ fn sockets() -> (TcpStream, TcpStream) {
 
 type Configs = (Arc<ClientConfig>, Arc<ServerConfig>);
 
-/// rustls as it is usually driven: its buffers, a read and a write for what it has. Its reads are of 4 KiB, so
-/// a buffer below it makes large ones of them.
+/// rustls as it is usually driven: its buffers, a read and a write for what it has. Its reads are
+/// of 4 KiB, so a buffer below it makes large ones of them.
 fn bare_rustls(configs: Configs) -> Rate {
     let (mut client, mut server) = sockets();
     let name = ServerName::from(std::net::IpAddr::from([0, 0, 0, 0]));
@@ -229,7 +230,8 @@ fn tcp_carrier(payload: usize) -> Rate {
 #[test]
 #[ignore = "a measurement, not a test"]
 fn throughput() {
-    let works: [(&str, fn() -> Rate); 6] = [
+    type Work = (&'static str, fn() -> Rate);
+    let works: [Work; 6] = [
         ("raw TCP, blocking", raw_tcp),
         ("rustls, blocking", || bare_rustls(configs())),
         ("tcp carrier, 64 KiB frames", || tcp_carrier(64 * 1024)),

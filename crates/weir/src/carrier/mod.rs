@@ -27,24 +27,24 @@ pub(crate) use tap::Tapped;
 pub(crate) use tcp::TcpCarrier;
 pub(crate) use tls::TlsCarrier;
 
-/// Room for one read from the socket, in bytes. Reads of this size are where the cost of a system call stops
-/// mattering; the buffer offers its whole chunk when it can.
+/// Room for one read from the socket, in bytes. Reads of this size are where the cost of a system
+/// call stops mattering; the buffer offers its whole chunk when it can.
 const MIN_READ: usize = 128 * 1024;
 
 /// Bytes in order to a peer and back. One task owns a carrier and calls all of it.
 ///
 /// # How it is driven
-/// Whenever a call says [`Poll::Pending`] the task is woken when another try is worth it. A carrier may hold
-/// bytes that it took: [`poll_flush`](Carrier::poll_flush) is to be called until it is ready before the task
-/// waits for anything else. Both directions end on their own: after `poll_close` reading goes on, and after the
-/// peer's end writing does.
+/// Whenever a call says [`Poll::Pending`] the task is woken when another try is worth it. A carrier
+/// may hold bytes that it took: [`poll_flush`](Carrier::poll_flush) is to be called until it is
+/// ready before the task waits for anything else. Both directions end on their own: after
+/// `poll_close` reading goes on, and after the peer's end writing does.
 pub(crate) trait Carrier: Send + 'static {
-    /// Reads once, and pushes what came: at least one slice and `true`, or `false` at the peer's orderly end.
-    /// Always with the same `buf`, in which a part of what came may wait for its rest.
+    /// Reads once, and pushes what came: at least one slice and `true`, or `false` at the peer's
+    /// orderly end. Always with the same `buf`, in which a part of what came may wait for its rest.
     ///
     /// # Errors
-    /// What came before the error has been handed out before. [`io::ErrorKind::UnexpectedEof`]: the connection
-    /// was cut, bytes may be missing.
+    /// What came before the error has been handed out before. [`io::ErrorKind::UnexpectedEof`]: the
+    /// connection was cut, bytes may be missing.
     fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -125,8 +125,8 @@ fn poll_read_into<S: AsyncRead + Unpin>(
     cx: &mut Context<'_>,
     chunk: &mut BytesMut,
 ) -> Poll<io::Result<usize>> {
-    // The future keeps nothing between polls, so a new one each time loses nothing; and it is tokio that
-    // reads into memory which nobody has zeroed.
+    // The future keeps nothing between polls, so a new one each time loses nothing; and it is tokio
+    // that reads into memory which nobody has zeroed.
     let read = std::pin::pin!(stream.read_buf(chunk));
     read.poll(cx)
 }

@@ -39,7 +39,8 @@ impl Outgoing {
         }
     }
 
-    /// Writes until nothing is left. Pending: the socket takes no more now, and wakes the task when it does.
+    /// Writes until nothing is left. Pending: the socket takes no more now, and wakes the task when
+    /// it does.
     pub(super) fn poll_drain<S: AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,

@@ -1,9 +1,10 @@
 //! TLS 1.3 records after the handshake (RFC 8446 section 5): sealing and opening them, without I/O.
 //!
-//! rustls' own unbuffered interface copies every received record into a vector of its own before it hands it out.
-//! Here its handshake gives the keys over (`rustls::kernel`) and its `MessageDecrypter` is called directly, so that
-//! a record is decrypted where it was read and handed out as a slice of that chunk; sealing is [`Sealer`]'s. This
-//! file keeps the count of records and acts on what is not data: alerts and key updates.
+//! rustls' own unbuffered interface copies every received record into a vector of its own before it
+//! hands it out. Here its handshake gives the keys over (`rustls::kernel`) and its
+//! `MessageDecrypter` is called directly, so that a record is decrypted where it was read and
+//! handed out as a slice of that chunk; sealing is [`Sealer`]'s. This file keeps the count of
+//! records and acts on what is not data: alerts and key updates.
 
 use bytes::{Buf, Bytes, BytesMut};
 use rustls::client::ClientConnectionData;
@@ -24,8 +25,8 @@ pub(super) const HEADER: usize = 5;
 pub(super) const MAX_PLAINTEXT: usize = 1 << 14;
 /// RFC 8446 5.2: the most that encryption may add.
 const MAX_EXPANSION: usize = 256;
-/// Alerts, key updates, tickets and empty records that a peer may send in a row without any data. Honest ones
-/// need a handful; a peer that sends nothing else only burns our time.
+/// Alerts, key updates, tickets and empty records that a peer may send in a row without any data.
+/// Honest ones need a handful; a peer that sends nothing else only burns our time.
 const MAX_IDLE_RECORDS: u32 = 64;
 /// Traffic keys are replaced this many records before the cipher's limit.
 const REKEY_MARGIN: u64 = 1 << 10;
@@ -73,7 +74,8 @@ pub(super) struct Records {
     suite: &'static Tls13CipherSuite,
     keys: Keys,
     sealer: Sealer,
-    /// Number of the next record that is sealed with the current key, and where the key is replaced.
+    /// Number of the next record that is sealed with the current key, and where the key is
+    /// replaced.
     tx_seq: u64,
     rekey_at: u64,
     decrypter: Box<dyn MessageDecrypter>,
@@ -81,7 +83,8 @@ pub(super) struct Records {
     /// Bytes of a handshake message that are still to be skipped, and the start of its header.
     message: MessageSkipper,
     idle: u32,
-    /// The peer asked for new keys of ours and has not got them yet. One answer serves any number of requests.
+    /// The peer asked for new keys of ours and has not got them yet. One answer serves any number
+    /// of requests.
     key_update_due: bool,
 }
 
@@ -149,7 +152,8 @@ impl Records {
         );
         let plain = self.decrypter.decrypt(sealed, self.rx_seq)?;
         let (content_type, len) = (plain.typ, plain.payload.len());
-        // Nothing promises that plaintext lands at the start of the ciphertext, though it always does.
+        // Nothing promises that plaintext lands at the start of the ciphertext, though it always
+        // does.
         if plain.payload.as_ptr() != start {
             return Ok((content_type, Bytes::copy_from_slice(plain.payload)));
         }
@@ -192,8 +196,8 @@ impl Records {
         Ok(())
     }
 
-    /// RFC 8446 4.6.3. `rest` begins with the message's body, and must end with it: the next record is sealed
-    /// with the next key.
+    /// RFC 8446 4.6.3. `rest` begins with the message's body, and must end with it: the next record
+    /// is sealed with the next key.
     fn key_update(&mut self, rest: &mut &[u8]) -> Result<(), TlsError> {
         let requested = match std::mem::take(rest) {
             [0] => false,
@@ -290,7 +294,8 @@ impl Records {
     }
 }
 
-/// The length of the record at the front of `bytes`, header included, or `None` when it is not to be seen yet.
+/// The length of the record at the front of `bytes`, header included, or `None` when it is not to
+/// be seen yet.
 fn record_len(bytes: &[u8]) -> Result<Option<usize>, TlsError> {
     let [content_type, _, _, high, low, ..] = *bytes else {
         return Ok(None);
@@ -315,8 +320,8 @@ struct MessageSkipper {
 }
 
 impl MessageSkipper {
-    /// Moves past the rest of the last message and the next header. `Some(type)`: `rest` begins with its body.
-    /// `None`: `rest` is used up.
+    /// Moves past the rest of the last message and the next header. `Some(type)`: `rest` begins
+    /// with its body. `None`: `rest` is used up.
     fn next(&mut self, rest: &mut &[u8]) -> Result<Option<u8>, TlsError> {
         let skipped = self.skip.min(rest.len());
         rest.advance(skipped);

@@ -1,8 +1,8 @@
 //! Sealing records with one key: RFC 8446 section 5.2 over the AEAD itself.
 //!
-//! rustls' own encrypter allocates a vector for every record. A batch of sixteen goes back to the system
-//! each time, and half of the processor time then is page faults. Here a record is built where the socket
-//! takes it from: one copy from the caller's slices, sealed in place.
+//! rustls' own encrypter allocates a vector for every record. A batch of sixteen goes back to the
+//! system each time, and half of the processor time then is page faults. Here a record is built
+//! where the socket takes it from: one copy from the caller's slices, sealed in place.
 
 use aws_lc_rs::aead::{
     AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
@@ -47,8 +47,8 @@ impl Sealer {
         let tag = self.key.algorithm().tag_len();
         let length = u16::try_from(plain + 1 + tag).map_err(|_| Error::EncryptError)?;
         let [high, low] = length.to_be_bytes();
-        // RFC 8446 5.2: what is seen from outside is always application data of TLS 1.2, and it is the
-        // additional data of the AEAD.
+        // RFC 8446 5.2: what is seen from outside is always application data of TLS 1.2, and it is
+        // the additional data of the AEAD.
         let header: [u8; HEADER] = [ContentType::ApplicationData.into(), 3, 3, high, low];
         out.reserve(HEADER + usize::from(length));
         let start = out.len();

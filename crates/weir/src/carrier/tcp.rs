@@ -10,7 +10,8 @@ use weir_core::buf::ReadBuf;
 
 use super::{Carrier, MIN_READ, poll_read_into};
 
-/// A stream without encryption. Reads hand out slices of the buffer they went to; writes go out as they come.
+/// A stream without encryption. Reads hand out slices of the buffer they went to; writes go out as
+/// they come.
 pub(crate) struct TcpCarrier<S> {
     stream: S,
 }

@@ -1,8 +1,9 @@
 //! TLS 1.3 on a stream.
 //!
-//! What a byte costs here, beside the cipher: on the way down it is copied once, from the caller's slice into the
-//! record that is sealed in place, and many records leave in one write: no allocation.
-//! On the way up it is read into a chunk, decrypted there, and handed out as a slice of it: no copy, no allocation.
+//! What a byte costs here, beside the cipher: on the way down it is copied once, from the caller's
+//! slice into the record that is sealed in place, and many records leave in one write: no
+//! allocation. On the way up it is read into a chunk, decrypted there, and handed out as a slice of
+//! it: no copy, no allocation.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -18,10 +19,11 @@ use super::record::{MAX_PLAINTEXT, Opened, Records};
 use super::tls_error::TlsError;
 use super::{Carrier, MIN_READ, poll_read_into};
 
-/// Plaintext that is sealed before the socket is asked: what one write can carry, and all that may wait sealed
-/// when the peer does not read.
+/// Plaintext that is sealed before the socket is asked: what one write can carry, and all that may
+/// wait sealed when the peer does not read.
 const BATCH: usize = 16 * MAX_PLAINTEXT;
-/// Slices that go into one record. Frames smaller than 1/128 of a record leave it partly empty, no more.
+/// Slices that go into one record. Frames smaller than 1/128 of a record leave it partly empty, no
+/// more.
 const PARTS: usize = 128;
 
 /// How a direction stands.
@@ -177,7 +179,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Carrier for TlsCarrier<
                 return Poll::Ready(Err(TlsError::Truncated.into()));
             }
             self.decode(buf.filled(), out);
-            // With bytes waiting the next write or flush brings it; so a flood of requests costs one answer.
+            // With bytes waiting the next write or flush brings it; so a flood of requests costs
+            // one answer.
             if self.records.wants_key_update() && self.outgoing.is_empty() {
                 if let Err(error) = self.update_keys() {
                     self.error.get_or_insert(error);

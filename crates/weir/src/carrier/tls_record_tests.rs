@@ -65,86 +65,80 @@ async fn a_record_sent_twice_or_left_out_breaks_the_connection() {
     assert!(error.to_string().contains("damaged or forged"), "{error}");
 }
 
-/// C1, C2: what has no place after a handshake.
+/// C1, C2: what has no place after a handshake, though the peer's keys have sealed it.
 #[tokio::test]
-async fn records_out_of_place_break_the_connection() {
-    let sealed = |content_type, payload: &'static [u8]| {
-        move |records: &mut Records| vec![records.sealed(content_type, &[payload]).unwrap()]
-    };
+async fn sealed_records_out_of_place_break_the_connection() {
     let (handshake, alert) = (ContentType::Handshake, ContentType::Alert);
-    let raw = |record: &'static [u8]| move |_: &mut Records| vec![record.to_vec()];
-    for (name, (error, told), alert) in [
+    let cases: [(&str, ContentType, &[u8], &str); 10] = [
         (
             "key update of no kind",
-            verdict(sealed(handshake, &[24, 0, 0, 1, 2])).await,
+            handshake,
+            &[24, 0, 0, 1, 2],
             "IllegalParameter",
         ),
         (
             "long key update",
-            verdict(sealed(handshake, &[24, 0, 0, 2, 0, 0])).await,
+            handshake,
+            &[24, 0, 0, 2, 0, 0],
             "DecodeError",
         ),
         (
             "more behind a key update",
-            verdict(sealed(handshake, &[24, 0, 0, 1, 0, 4])).await,
+            handshake,
+            &[24, 0, 0, 1, 0, 4],
             "UnexpectedMessage",
         ),
         (
             "cut key update",
-            verdict(sealed(handshake, &[24, 0, 0, 1])).await,
+            handshake,
+            &[24, 0, 0, 1],
             "UnexpectedMessage",
         ),
         (
             "ticket from a client",
-            verdict(sealed(handshake, &[4, 0, 0, 0])).await,
+            handshake,
+            &[4, 0, 0, 0],
             "UnexpectedMessage",
         ),
         (
             "client hello",
-            verdict(sealed(handshake, &[1, 0, 0, 0])).await,
+            handshake,
+            &[1, 0, 0, 0],
             "UnexpectedMessage",
         ),
-        (
-            "empty handshake",
-            verdict(sealed(handshake, &[])).await,
-            "UnexpectedMessage",
-        ),
-        (
-            "short alert",
-            verdict(sealed(alert, &[1])).await,
-            "DecodeError",
-        ),
-        (
-            "two alerts",
-            verdict(sealed(alert, &[1, 0, 1, 0])).await,
-            "DecodeError",
-        ),
+        ("empty handshake", handshake, &[], "UnexpectedMessage"),
+        ("short alert", alert, &[1], "DecodeError"),
+        ("two alerts", alert, &[1, 0, 1, 0], "DecodeError"),
         (
             "unknown type",
-            verdict(sealed(ContentType::Heartbeat, &[1])).await,
+            ContentType::Heartbeat,
+            &[1],
             "UnexpectedMessage",
         ),
-        (
-            "plain alert",
-            verdict(raw(&[21, 3, 3, 0, 2, 1, 0])).await,
-            "UnexpectedMessage",
-        ),
+    ];
+    for (name, content_type, payload, alert) in cases {
+        let sealed = |records: &mut Records| records.sealed(content_type, &[payload]).unwrap();
+        let (error, told) = verdict(|records| vec![sealed(records)]).await;
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{name}: {error}");
+        assert!(told.contains(alert), "{name}: {told}");
+    }
+}
+
+/// C1, C2: what nobody's keys have sealed.
+#[tokio::test]
+async fn raw_records_out_of_place_break_the_connection() {
+    let cases: [(&str, &[u8], &str); 4] = [
+        ("plain alert", &[21, 3, 3, 0, 2, 1, 0], "UnexpectedMessage"),
         (
             "plain change cipher spec",
-            verdict(raw(&[20, 3, 3, 0, 1, 1])).await,
+            &[20, 3, 3, 0, 1, 1],
             "UnexpectedMessage",
         ),
-        (
-            "oversized",
-            verdict(raw(&[23, 3, 3, 0x41, 0x01, 0])).await,
-            "RecordOverflow",
-        ),
-        (
-            "empty",
-            verdict(raw(&[23, 3, 3, 0, 0])).await,
-            "BadRecordMac",
-        ),
-    ] {
+        ("oversized", &[23, 3, 3, 0x41, 0x01, 0], "RecordOverflow"),
+        ("empty", &[23, 3, 3, 0, 0], "BadRecordMac"),
+    ];
+    for (name, record, alert) in cases {
+        let (error, told) = verdict(|_| vec![record.to_vec()]).await;
         assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{name}: {error}");
         assert!(told.contains(alert), "{name}: {told}");
     }
@@ -243,7 +237,8 @@ async fn keys_change_at_request() {
     }
 }
 
-/// C3: any number of requests is one answer, so a peer that does not read cannot make a queue of them.
+/// C3: any number of requests is one answer, so a peer that does not read cannot make a queue of
+/// them.
 #[tokio::test]
 async fn many_requests_for_new_keys_are_one_answer() {
     let (mut client, mut server) = in_memory(2000).await;

@@ -1,5 +1,5 @@
-//! What goes in on one side comes out on the other, whatever happens to the bytes in between; and each direction
-//! ends as it should.
+//! What goes in on one side comes out on the other, whatever happens to the bytes in between; and
+//! each direction ends as it should.
 
 use std::time::Duration;
 
@@ -70,7 +70,8 @@ async fn receive<C: Carrier>(end: &mut End<C>) -> (usize, Vec<u8>) {
     (got, digest.finish())
 }
 
-/// Drives both directions of both ends at once; each end reads and writes from one task, as its owner does.
+/// Drives both directions of both ends at once; each end reads and writes from one task, as its
+/// owner does.
 async fn both_ways<C: Carrier, D: Carrier>(ends: (End<C>, End<D>), total: usize, seed: u64) {
     let (one, two) = (
         Both::new(ends.0, total, seed),
@@ -204,7 +205,8 @@ async fn received_data_is_slices_of_chunks_that_are_used_again() {
     let (got, received) = receive(&mut server).await;
     assert_eq!(got, 32 << 20);
     assert_eq!(sender.await.unwrap(), received);
-    // 32 MiB went through two chunks of 256 KiB at most: one in use, one while half a record moves over.
+    // 32 MiB went through two chunks of 256 KiB at most: one in use, one while half a record moves
+    // over.
     assert!(
         server.buf.allocations() <= 2,
         "{}",
@@ -237,8 +239,8 @@ async fn small_slices_share_records() {
     assert_eq!(got[0], frames.concat());
 }
 
-/// Back-pressure: with a peer that does not read, no more than one batch is taken beyond what the pipe holds,
-/// and nothing of it is lost or sent twice.
+/// Back-pressure: with a peer that does not read, no more than one batch is taken beyond what the
+/// pipe holds, and nothing of it is lost or sent twice.
 #[tokio::test]
 async fn a_slow_reader_holds_the_writer_back() {
     const PIPE: usize = 10_000;

@@ -1,5 +1,6 @@
-//! The certificate that carries a peer's identity through a TLS handshake: self-signed with a key of its own, and
-//! the host key's signature over that key in an extension (libp2p TLS Handshake, r0, "Peer Authentication").
+//! The certificate that carries a peer's identity through a TLS handshake: self-signed with a key
+//! of its own, and the host key's signature over that key in an extension (libp2p TLS Handshake,
+//! r0, "Peer Authentication").
 
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
@@ -55,8 +56,8 @@ pub enum CertificateError {
 
 /// A fresh certificate for this identity, and the private key that belongs to it.
 ///
-/// Its dates span 1975 to 4096: the certificate lives as long as the process, revocation is not its business, and a
-/// peer with a wrong clock can be reached all the same.
+/// Its dates span 1975 to 4096: the certificate lives as long as the process, revocation is not its
+/// business, and a peer with a wrong clock can be reached all the same.
 pub(crate) fn generate(
     identity: &Identity,
 ) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), KeyError> {
@@ -146,8 +147,8 @@ fn check_self_signature(
     Ok(())
 }
 
-/// The host key and its signature, out of the libp2p extension. Refuses what the specification says must or may
-/// be refused among the other extensions and fields.
+/// The host key and its signature, out of the libp2p extension. Refuses what the specification says
+/// must or may be refused among the other extensions and fields.
 fn identity<'c>(tbs: &TbsCertificate<'c>) -> Result<(PublicKey, &'c [u8]), CertificateError> {
     if tbs.issuer_uid.is_some() || tbs.subject_uid.is_some() {
         return Err(CertificateError::Malformed("it has unique identifiers"));
@@ -175,7 +176,8 @@ fn check_other_extension(extension: &X509Extension<'_>) -> Result<(), Certificat
         ParsedExtension::KeyUsage(usage) if !usage.digital_signature() => Err(
             CertificateError::Malformed("its key may not be used for signatures"),
         ),
-        // Understood: they say nothing that matters to a certificate trusted for its identity alone.
+        // Understood: they say nothing that matters to a certificate trusted for its identity
+        // alone.
         ParsedExtension::KeyUsage(_)
         | ParsedExtension::BasicConstraints(_)
         | ParsedExtension::ExtendedKeyUsage(_) => Ok(()),

@@ -75,7 +75,8 @@ fn check(certificate: &[u8]) -> Result<PeerId, CertificateError> {
     verify(certificate, at(NOW))
 }
 
-/// A certificate for a new identity, after `change` had its way with the parameters and the signed key.
+/// A certificate for a new identity, after `change` had its way with the parameters and the signed
+/// key.
 fn made(change: impl FnOnce(&mut CertificateParams, &Identity, &KeyPair)) -> Vec<u8> {
     let identity = Identity::generate().unwrap();
     let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
@@ -267,8 +268,8 @@ fn trailing_or_missing_bytes_are_refused() {
     );
 }
 
-/// Every ECDSA signature has a twin that is as valid, so changed bytes may make another valid signature by luck;
-/// that two independent ones do is out of the question.
+/// Every ECDSA signature has a twin that is as valid, so changed bytes may make another valid
+/// signature by luck; that two independent ones do is out of the question.
 #[test]
 fn a_certificate_of_one_key_is_not_accepted_with_another() {
     let certificate = vector(ECDSA);

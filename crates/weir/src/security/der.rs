@@ -1,4 +1,5 @@
-//! The few ASN.1 structures that are read by hand, over `asn1-rs`. `None` is anything but exactly the structure.
+//! The few ASN.1 structures that are read by hand, over `asn1-rs`. `None` is anything but exactly
+//! the structure.
 
 use x509_parser::asn1_rs::{Any, FromDer, Tag};
 
@@ -14,7 +15,8 @@ fn only(input: &[u8], tag: Tag) -> Option<&[u8]> {
     rest.is_empty().then_some(contents)
 }
 
-/// Reads a SubjectPublicKeyInfo (RFC 5280 4.1): the contents of its AlgorithmIdentifier, and the key's bytes.
+/// Reads a SubjectPublicKeyInfo (RFC 5280 4.1): the contents of its AlgorithmIdentifier, and the
+/// key's bytes.
 pub(super) fn read_spki(spki: &[u8]) -> Option<(&[u8], &[u8])> {
     let (algorithm, rest) = element(only(spki, Tag::Sequence)?, Tag::Sequence)?;
     // The first byte of a BIT STRING counts unused bits at its end; keys are whole bytes.

@@ -24,8 +24,9 @@ const OTHERS: u32 = 0o077;
 
 /// An Ed25519 key pair: who this side is to its peers.
 ///
-/// The key file is PEM, PKCS #8 (RFC 5958, RFC 8410): what `openssl genpkey -algorithm ed25519` writes and
-/// `openssl pkey -in FILE -text` reads, so it can be printed, copied and restored with any tool.
+/// The key file is PEM, PKCS #8 (RFC 5958, RFC 8410): what `openssl genpkey -algorithm ed25519`
+/// writes and `openssl pkey -in FILE -text` reads, so it can be printed, copied and restored with
+/// any tool.
 #[derive(Clone)]
 pub struct Identity {
     key: Arc<Ed25519KeyPair>,
@@ -50,7 +51,11 @@ pub enum KeyError {
         path: PathBuf,
     },
     /// Others than the owner may read or write the file, so the key may be known to them.
-    #[error("key file {} is open to others (mode {mode:04o}): run `chmod 600 {}`", path.display(), quoted(path))]
+    #[error(
+        "key file {} is open to others (mode {mode:04o}): run `chmod 600 {}`",
+        path.display(),
+        quoted(path)
+    )]
     Exposed {
         /// The file.
         path: PathBuf,
@@ -113,8 +118,8 @@ impl Identity {
         Identity::from_pair(key)
     }
 
-    /// Writes the key to a new file that only its owner can read (mode 0600). Missing folders are made, for
-    /// their owner only (mode 0700).
+    /// Writes the key to a new file that only its owner can read (mode 0600). Missing folders are
+    /// made, for their owner only (mode 0700).
     ///
     /// # Errors
     /// [`KeyError::Exists`] rather than overwriting anything.
@@ -158,7 +163,8 @@ impl Identity {
         }
     }
 
-    /// Where the key is unless told otherwise: `$XDG_CONFIG_HOME/weir/key`, else `~/.config/weir/key`.
+    /// Where the key is unless told otherwise: `$XDG_CONFIG_HOME/weir/key`, else
+    /// `~/.config/weir/key`.
     ///
     /// # Errors
     /// [`KeyError::NoHome`].
@@ -195,7 +201,8 @@ impl Identity {
         })
     }
 
-    /// PKCS #8 version 1, which every version of openssl reads; its 48 bytes are one line of base64.
+    /// PKCS #8 version 1, which every version of openssl reads; its 48 bytes are one line of
+    /// base64.
     fn to_pem(&self) -> Result<Zeroizing<String>, KeyError> {
         let der = self
             .key
@@ -224,8 +231,8 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeyErro
     }
 }
 
-/// Reads a small file after making sure that nobody else could. The mode is that of the opened file, so it
-/// cannot be swapped in between.
+/// Reads a small file after making sure that nobody else could. The mode is that of the opened
+/// file, so it cannot be swapped in between.
 fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let file = File::open(path).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => KeyError::NotFound {
@@ -305,6 +312,7 @@ fn quoted(path: &Path) -> String {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 #[path = "identity_tests.rs"]
 mod tests;

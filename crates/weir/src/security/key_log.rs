@@ -1,5 +1,5 @@
-//! The secrets of connections in a file, in the NSS key log format that packet analysers read. Only ever when the
-//! user asks for it by `SSLKEYLOGFILE` or by name.
+//! The secrets of connections in a file, in the NSS key log format that packet analysers read. Only
+//! ever when the user asks for it by `SSLKEYLOGFILE` or by name.
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
@@ -20,8 +20,8 @@ pub struct KeyLogError {
     source: io::Error,
 }
 
-/// Where the secrets of connections go: lines appended to a file that only its owner can read (mode 0600 when it is
-/// new), an observer, or both. The default goes nowhere.
+/// Where the secrets of connections go: lines appended to a file that only its owner can read (mode
+/// 0600 when it is new), an observer, or both. The default goes nowhere.
 #[derive(Default)]
 pub struct TlsKeyLog {
     file: Option<Mutex<File>>,
@@ -83,7 +83,8 @@ impl rustls::KeyLog for TlsKeyLog {
         let Some(file) = &self.file else { return };
         line.push('\n');
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-        // One write for the line: several processes may share the file. A full disk must not end a connection.
+        // One write for the line: several processes may share the file. A full disk must not end a
+        // connection.
         if let Err(error) = file.write_all(line.as_bytes()) {
             tracing::warn!(%error, "a TLS key could not be logged");
         }

@@ -1,5 +1,6 @@
-//! Who the peers are: keys, peer IDs, and the TLS in which both sides prove theirs to each other without a
-//! certificate authority. The forms are libp2p's, so a peer ID means the same to its implementations.
+//! Who the peers are: keys, peer IDs, and the TLS in which both sides prove theirs to each other
+//! without a certificate authority. The forms are libp2p's, so a peer ID means the same to its
+//! implementations.
 
 mod certificate;
 mod der;

@@ -1,4 +1,5 @@
-//! The name of a peer: a multihash of its public key, as libp2p writes it ("Peer Ids and Keys", r2).
+//! The name of a peer: a multihash of its public key, as libp2p writes it ("Peer Ids and Keys",
+//! r2).
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +10,8 @@ use thiserror::Error;
 
 use super::public_key::{PublicKey, PublicKeyError};
 
-/// Keys that serialize to at most this many bytes stand in the peer ID as they are; longer ones are hashed.
+/// Keys that serialize to at most this many bytes stand in the peer ID as they are; longer ones are
+/// hashed.
 const MAX_INLINE_KEY: usize = 42;
 /// Two bytes of multihash header, then the key or the digest.
 const MAX_MULTIHASH: usize = 2 + MAX_INLINE_KEY;
@@ -20,13 +22,15 @@ const SHA2_256_LEN: usize = 32;
 /// CIDv1, and the multicodec of a libp2p key.
 const CID_VERSION: u8 = 0x01;
 const LIBP2P_KEY: u8 = 0x72;
-/// A CID of the longest multihash is 75 characters of base32; anything beyond this is not looked at.
+/// A CID of the longest multihash is 75 characters of base32; anything beyond this is not looked
+/// at.
 const MAX_TEXT: usize = 128;
 
 /// Who a peer is: the multihash of its public key.
 ///
 /// An Ed25519 peer ID holds the key itself and reads `12D3KooW...`. [`FromStr`] takes base58btc
-/// (`12D3KooW...`, `16Uiu2...`, `Qm...`) and CIDv1 (`bafz...`); [`Display`](fmt::Display) writes base58btc.
+/// (`12D3KooW...`, `16Uiu2...`, `Qm...`) and CIDv1 (`bafz...`); [`Display`](fmt::Display) writes
+/// base58btc.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId {
     /// The multihash, zeroes after it.
@@ -65,8 +69,8 @@ pub enum PeerIdError {
 }
 
 impl PeerId {
-    /// The peer ID of a public key: the key itself when its serialized form is short (Ed25519, secp256k1),
-    /// else its SHA-256.
+    /// The peer ID of a public key: the key itself when its serialized form is short (Ed25519,
+    /// secp256k1), else its SHA-256.
     pub fn from_public_key(key: &PublicKey) -> PeerId {
         let encoded = key.to_protobuf();
         if encoded.len() <= MAX_INLINE_KEY {

@@ -8,7 +8,8 @@ use thiserror::Error;
 use super::der;
 use super::tls::provider;
 
-/// A peer's public key never needs more: the SubjectPublicKeyInfo of an RSA key of 8192 bits has 1,062 bytes.
+/// A peer's public key never needs more: the SubjectPublicKeyInfo of an RSA key of 8192 bits has
+/// 1,062 bytes.
 const MAX_KEY_DATA: usize = 2048;
 const ED25519_LEN: usize = 32;
 const SECP256K1_LEN: usize = 33;
@@ -54,7 +55,8 @@ impl KeyType {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PublicKey {
     key_type: KeyType,
-    /// Raw for Ed25519 (32 bytes) and secp256k1 (33 bytes, compressed), else SubjectPublicKeyInfo in DER.
+    /// Raw for Ed25519 (32 bytes) and secp256k1 (33 bytes, compressed), else SubjectPublicKeyInfo
+    /// in DER.
     data: Vec<u8>,
 }
 
@@ -90,8 +92,8 @@ impl PublicKey {
     /// Reads libp2p's `PublicKey` message: both fields, in order, minimally encoded, nothing else.
     ///
     /// # Errors
-    /// When the bytes are anything else, or the key's length does not fit its type. Whether the key is a point
-    /// on its curve shows when a signature is checked.
+    /// When the bytes are anything else, or the key's length does not fit its type. Whether the key
+    /// is a point on its curve shows when a signature is checked.
     pub fn from_protobuf(bytes: &[u8]) -> Result<PublicKey, PublicKeyError> {
         let [TYPE_TAG, code, DATA_TAG, rest @ ..] = bytes else {
             return Err(PublicKeyError::Encoding);
@@ -149,8 +151,8 @@ impl PublicKey {
     }
 }
 
-/// Checks a signature with the key in a SubjectPublicKeyInfo. Both algorithms are the contents of an
-/// AlgorithmIdentifier; the key's also says the curve.
+/// Checks a signature with the key in a SubjectPublicKeyInfo. Both algorithms are the contents of
+/// an AlgorithmIdentifier; the key's also says the curve.
 pub(super) fn verify_with_spki(
     spki: &[u8],
     signature_algorithm: &[u8],

@@ -1,9 +1,9 @@
-//! TLS 1.3 as weir uses it: both sides show the certificate of [`certificate`](super::certificate), and who a peer
-//! is comes out of it.
+//! TLS 1.3 as weir uses it: both sides show the certificate of [`certificate`](super::certificate),
+//! and who a peer is comes out of it.
 //!
-//! There is no session resumption: a resumed session shows no certificate, so the identity would be that of an
-//! earlier handshake. Here every connection proves the peer's identity anew; one that stays open for hours does
-//! not need the saved half millisecond.
+//! There is no session resumption: a resumed session shows no certificate, so the identity would be
+//! that of an earlier handshake. Here every connection proves the peer's identity anew; one that
+//! stays open for hours does not need the saved half millisecond.
 
 use std::fmt;
 use std::path::Path;
@@ -30,7 +30,8 @@ use super::identity::{Identity, KeyError};
 use super::key_log::TlsKeyLog;
 use super::peer_id::PeerId;
 
-/// ALPN of yamux between two weir endpoints. (libp2p's own peers say `libp2p`, and agree on a multiplexer afterwards.)
+/// ALPN of yamux between two weir endpoints. (libp2p's own peers say `libp2p`, and agree on a
+/// multiplexer afterwards.)
 pub(crate) const ALPN_WEIR: &[u8] = b"weir/1";
 
 /// The peer is somebody else than the one that was asked for.
@@ -56,8 +57,8 @@ pub(crate) struct Security {
 }
 
 impl Security {
-    /// Makes a fresh certificate for this identity. Secrets are logged to `key_log`, else to the file that
-    /// `SSLKEYLOGFILE` names, else nowhere.
+    /// Makes a fresh certificate for this identity. Secrets are logged to `key_log`, else to the
+    /// file that `SSLKEYLOGFILE` names, else nowhere.
     ///
     /// # Errors
     /// When the cryptographic library fails, or the key log cannot be opened.
@@ -100,7 +101,8 @@ impl Security {
         })
     }
 
-    /// Hands the secrets of every connection to `key_log`, instead of what [`new`](Security::new) chose.
+    /// Hands the secrets of every connection to `key_log`, instead of what [`new`](Security::new)
+    /// chose.
     #[must_use]
     pub(crate) fn with_key_log(mut self, key_log: Arc<dyn KeyLog>) -> Security {
         self.key_log = key_log;
@@ -122,8 +124,8 @@ impl Security {
         self.peer_id
     }
 
-    /// TLS for dialling: the other side must be `expect`, or anybody who proves an identity when `None`; the
-    /// protocols in order of preference.
+    /// TLS for dialling: the other side must be `expect`, or anybody who proves an identity when
+    /// `None`; the protocols in order of preference.
     pub(crate) fn client(&self, expect: Option<PeerId>, alpn: &[&[u8]]) -> Arc<ClientConfig> {
         let builder: ConfigBuilder<ClientConfig, WantsClientCert> = self
             .client
@@ -141,7 +143,8 @@ impl Security {
         Arc::new(config)
     }
 
-    /// TLS for listening: the client must be `expect`, or anybody who proves an identity when `None`.
+    /// TLS for listening: the client must be `expect`, or anybody who proves an identity when
+    /// `None`.
     pub(crate) fn server(&self, expect: Option<PeerId>, alpn: &[&[u8]]) -> Arc<ServerConfig> {
         let mut config = self
             .server
@@ -163,8 +166,8 @@ impl fmt::Debug for Security {
     }
 }
 
-/// The cryptography of all TLS here: X25519MLKEM768 first, so that recorded traffic stays secret from a quantum
-/// computer.
+/// The cryptography of all TLS here: X25519MLKEM768 first, so that recorded traffic stays secret
+/// from a quantum computer.
 pub(crate) fn provider() -> &'static Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
         Arc::new(CryptoProvider {
@@ -181,8 +184,9 @@ pub(crate) fn provider() -> &'static Arc<CryptoProvider> {
     &PROVIDER
 }
 
-/// AES-128 first where the processor has instructions for it: as secure as X25519 is, and the cheapest per byte.
-/// Without them ChaCha20 is several times faster than AES, and does not leak by timing.
+/// AES-128 first where the processor has instructions for it: as secure as X25519 is, and the
+/// cheapest per byte. Without them ChaCha20 is several times faster than AES, and does not leak by
+/// timing.
 fn cipher_suites() -> Vec<SupportedCipherSuite> {
     let mut suites = vec![
         cipher_suite::TLS13_AES_128_GCM_SHA256,
