@@ -5,7 +5,7 @@ use super::plan::{Habits, chance};
 use super::truth::{Shared, pattern_key};
 use crate::proof::pattern;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use weir_core::rng::{Rng, between};
 use weir_core::sched::Priority;
 use weir_core::slab::Key;
@@ -57,6 +57,8 @@ pub struct App {
     /// The session is over: nothing new is begun.
     pub over: bool,
     pub go_away: Option<u32>,
+    /// Streams whose ACK was asked about and is owed.
+    unacknowledged: HashSet<Key>,
     /// Every accepted stream is answered with at most so many bytes.
     answers: u64,
 }
@@ -76,6 +78,7 @@ impl App {
             accept_blocked: false,
             over: false,
             go_away: None,
+            unacknowledged: HashSet::new(),
             answers: habits.most_bytes,
         }
     }
@@ -121,7 +124,9 @@ impl App {
                 assert!(self.truth.borrow().ending, "go-away out of the blue");
                 self.go_away = Some(*code);
             }
-            Event::Opened(_) => {}
+            Event::Opened(key) => {
+                assert!(self.unacknowledged.remove(key), "Opened was not asked for");
+            }
             Event::Closed(_) => self.over = true,
         }
     }
@@ -140,6 +145,9 @@ impl App {
 
     /// Does what its time has come for.
     pub fn turn(&mut self, session: &mut Session, now: Instant) {
+        if chance(&mut self.rng, 2) {
+            session.ping(now);
+        }
         self.open(session, now);
         self.accept(session, now);
         let keys: Vec<Key> = self.jobs.keys().copied().collect();
@@ -256,6 +264,10 @@ impl App {
             self.jobs.insert(key, job).is_none(),
             "a key names one stream"
         );
+        // Opened is owed from here on, once.
+        if !session.is_acknowledged(key) {
+            self.unacknowledged.insert(key);
+        }
     }
 
     fn write(&mut self, session: &mut Session, now: Instant, key: Key, job: &mut Job) {
