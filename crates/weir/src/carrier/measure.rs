@@ -164,7 +164,7 @@ fn tokio_stream(stream: TcpStream) -> tokio::net::TcpStream {
 /// Writes frames as a multiplexer does: a short header, then a payload, many to a call.
 async fn send_frames<C: Carrier>(end: &mut End<C>, payload: &[u8]) -> usize {
     let header = [0u8; 12];
-    let frames = (CHUNK / payload.len()).clamp(1, 16);
+    let frames = (CHUNK / payload.len()).clamp(1, 256);
     let frame = [IoSlice::new(&header), IoSlice::new(payload)];
     let total = frames * (header.len() + payload.len());
     let mut bufs: Vec<_> = std::iter::repeat_n(frame, frames).flatten().collect();
