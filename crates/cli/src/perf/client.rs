@@ -118,9 +118,14 @@ pub(super) struct Plan {
 impl Plan {
     /// Whether the time is over.
     pub(super) fn is_over(&self) -> bool {
+        self.is_over_at(Instant::now())
+    }
+
+    /// Whether the time is over at a moment that was looked at already.
+    pub(super) fn is_over_at(&self, now: Instant) -> bool {
         self.goal
             .time
-            .is_some_and(|time| self.started.elapsed() >= time)
+            .is_some_and(|time| now.duration_since(self.started) >= time)
     }
 }
 

@@ -141,10 +141,13 @@ async fn exchange_loop(line: &Line<'_>, plan: &Plan, turns: &Turns) -> Result<()
     } else {
         None
     };
-    while turns.take() && !plan.is_over() {
-        let started = Instant::now();
+    // One look at the clock a turn: the end of one is the beginning of the next.
+    let mut began = Instant::now();
+    while turns.take() && !plan.is_over_at(began) {
         exchange(line, &mut kept, &request).await?;
-        plan.times.record(started.elapsed());
+        let ended = Instant::now();
+        plan.times.record(ended.duration_since(began));
+        began = ended;
         plan.done.add_unit();
         plan.done.add_bytes(2 * u64::from(EXCHANGE));
     }
@@ -209,12 +212,14 @@ async fn open_close(dialer: &Dialer, plan: &Plan, at_once: u64) -> Result<Found,
     let turns = Turns::new(plan.goal.units);
     let started = Instant::now();
     let one = || async {
-        while turns.take() && !plan.is_over() {
-            let began = Instant::now();
+        let mut began = Instant::now();
+        while turns.take() && !plan.is_over_at(began) {
             let mut pipe = line.open().await?;
             pipe.finish().await?;
             pipe.skip_to_end().await?;
-            plan.times.record(began.elapsed());
+            let ended = Instant::now();
+            plan.times.record(ended.duration_since(began));
+            began = ended;
             plan.done.add_unit();
         }
         Ok::<(), WorkError>(())

@@ -1,14 +1,12 @@
 //! A connection's state as its user sees it.
 
-use std::time::Duration;
-
 use super::shared::Shared;
 use crate::stats::{Stats, StreamStats};
 
 impl Shared {
     /// A picture of the connection and of every stream that is open.
     pub(super) fn picture(&self) -> Stats {
-        let age = Duration::from_nanos(self.now().as_nanos());
+        let age = self.age();
         let state = self.lock();
         let session = state.session.stats();
         let mut streams: Vec<StreamStats> = state

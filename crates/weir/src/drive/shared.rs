@@ -19,6 +19,9 @@ pub(super) struct State {
     driver: Option<Waker>,
     /// The carrier took no more when it was last asked: it wakes the driver, not we.
     blocked: bool,
+    /// The engine's time as last looked at. While the driver is awake it is as old as its turn: a
+    /// batch of calls does not read the clock for each.
+    now: Instant,
 }
 
 /// One connection's engine, its waiting tasks, and what is announced to many.
@@ -41,6 +44,7 @@ impl Shared {
                 wakers,
                 driver: None,
                 blocked: false,
+                now: Instant::ZERO,
             }),
             epoch,
             info,
@@ -51,10 +55,15 @@ impl Shared {
         }
     }
 
-    /// The engine's clock: time since this connection's task began.
-    pub(super) fn now(&self) -> Instant {
+    /// Looks at the clock: the time since this connection's task began.
+    fn read_clock(&self) -> Instant {
         let nanos = self.epoch.elapsed().as_nanos();
         Instant::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    /// How long the connection's task has been running.
+    pub(super) fn age(&self) -> std::time::Duration {
+        self.epoch.elapsed()
     }
 
     /// What the engine's time is on tokio's clock.
@@ -78,9 +87,13 @@ impl Shared {
 
     /// Runs one call on the engine and tells whoever is concerned by what it changed.
     pub(super) fn call<R>(&self, call: impl FnOnce(&mut State, Instant) -> R) -> R {
-        let now = self.now();
         let mut woken = Vec::new();
         let mut state = self.lock();
+        if state.driver.is_some() {
+            // It slept, so the time that it noted is old.
+            state.now = self.read_clock();
+        }
+        let now = state.now;
         let result = call(&mut state, now);
         self.settle(&mut state, &mut woken);
         let over = self.reason.get().is_some();
@@ -128,9 +141,13 @@ impl Shared {
         self.closed.notify_waiters();
     }
 
-    /// The driver runs: nobody needs to wake it.
-    pub(super) fn awake(&self) {
-        self.lock().driver = None;
+    /// The driver begins a turn: nobody needs to wake it, and its time is what all calls go by.
+    pub(super) fn begin_turn(&self) -> Instant {
+        let now = self.read_clock();
+        let mut state = self.lock();
+        state.driver = None;
+        state.now = now;
+        now
     }
 
     /// The driver wants to sleep: how many streams are open, or `None` when there is something to
@@ -145,8 +162,7 @@ impl Shared {
     }
 
     /// What the carrier said to the last write.
-    pub(super) fn set_carrier(&self, carrier: CarrierState) {
-        let now = self.now();
+    pub(super) fn set_carrier(&self, now: Instant, carrier: CarrierState) {
         let mut state = self.lock();
         state.blocked = carrier == CarrierState::Blocked;
         state.session.handle_carrier(now, carrier);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Sleep;
 use weir_core::buf::ReadBuf;
+use weir_core::time::Instant;
 use weir_yamux::{CarrierState, Input, TransmitBuf};
 
 use super::shared::Shared;
@@ -34,6 +35,8 @@ pub(super) struct Task<C> {
     out: TransmitBuf,
     woken: Vec<Waker>,
     sleep: Pin<Box<Sleep>>,
+    /// The engine's time in this turn.
+    now: Instant,
     /// Nothing more can be read: the peer ended its direction, or the carrier failed.
     read_ended: bool,
     /// The carrier failed: nothing more can be written either.
@@ -58,13 +61,14 @@ enum Progress {
 impl<C: Carrier> Task<C> {
     pub(super) fn new(shared: Arc<Shared>, carrier: C, read_buf: ReadBuf) -> Self {
         Task {
-            sleep: Box::pin(tokio::time::sleep_until(shared.tokio_time(shared.now()))),
+            sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
             shared,
             carrier,
             read_buf,
             inputs: Vec::new(),
             out: TransmitBuf::default(),
             woken: Vec::new(),
+            now: Instant::ZERO,
             read_ended: false,
             broken: false,
             blocked: false,
@@ -84,7 +88,7 @@ impl<C: Carrier> Task<C> {
 
     /// One turn: read a batch, run what is due, write what is ready.
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.shared.awake();
+        self.now = self.shared.begin_turn();
         let read = self.read(cx);
         let timed = self.timers(cx);
         let written = self.write(cx);
@@ -169,7 +173,7 @@ impl<C: Carrier> Task<C> {
     /// Gives the engine what was read, and wakes the readers once it has seen all of it.
     fn hand_up(&mut self, last: Option<Input>) {
         self.is_idle = false;
-        let now = self.shared.now();
+        let now = self.now;
         let mut state = self.shared.lock();
         state.session.set_pinned(self.read_buf.outstanding() as u64);
         for bytes in self.inputs.drain(..) {
@@ -206,7 +210,7 @@ impl<C: Carrier> Task<C> {
             return Progress::Waiting;
         }
         self.is_idle = true;
-        let now = self.shared.now();
+        let now = self.now;
         let mut state = self.shared.lock();
         state.session.handle_timeout(now);
         self.shared.settle(&mut state, &mut self.woken);
@@ -241,7 +245,7 @@ impl<C: Carrier> Task<C> {
 
     /// Asks the engine for the next batch of frames; `false` when it has none.
     fn fill(&mut self) -> bool {
-        let now = self.shared.now();
+        let now = self.now;
         let mut state = self.shared.lock();
         state.session.poll_transmit(now, &mut self.out);
         self.shared.settle(&mut state, &mut self.woken);
@@ -268,11 +272,14 @@ impl<C: Carrier> Task<C> {
             return;
         }
         self.blocked = blocked;
-        self.shared.set_carrier(if blocked {
-            CarrierState::Blocked
-        } else {
-            CarrierState::Ready
-        });
+        self.shared.set_carrier(
+            self.now,
+            if blocked {
+                CarrierState::Blocked
+            } else {
+                CarrierState::Ready
+            },
+        );
     }
 
     fn wake(&mut self) {
