@@ -1,4 +1,4 @@
-//! What weir asks of the operating system: what a process used so far ([`usage`]), and the socket
+//! What weir asks of the operating system: what a process used so far ([`usage()`]), and the socket
 //! options that the standard library does not have ([`socket`]).
 //!
 //! Everything here is safe code over `socket2` and `nix`.

@@ -11,7 +11,7 @@
 //! | [`PipePeer`], [`OnPipe`] | an engine and its application over a byte pipe |
 //! | [`DatagramPeer`], [`OnDatagrams`] | an engine and its application over datagrams |
 //! | [`LinkModel`], [`Flow`] | the models of a link and of a pipe's direction, usable without a world |
-//! | [`check`] | runs a test over seeds, and prints the command that replays the one that failed |
+//! | [`check()`] | runs a test over seeds, and prints the command that replays the one that failed |
 //!
 //! # An engine over a pipe
 //!

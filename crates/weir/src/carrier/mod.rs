@@ -10,8 +10,6 @@ mod tls;
 mod tls_error;
 
 #[cfg(test)]
-mod measure;
-#[cfg(test)]
 mod testing;
 
 use std::io::{self, IoSlice};

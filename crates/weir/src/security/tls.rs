@@ -1,4 +1,4 @@
-//! TLS 1.3 as weir uses it: both sides show the certificate of [`certificate`](super::certificate),
+//! TLS 1.3 as weir uses it: both sides show the certificate of `super::certificate`,
 //! and who a peer is comes out of it.
 //!
 //! There is no session resumption: a resumed session shows no certificate, so the identity would be
