@@ -2,15 +2,15 @@
 //! tasks; one `writev` of all that is ready, all that one read brought handled in place. No correct multiplexer can be faster on
 //! the same machine than by the luck of the measurement.
 
-use std::io::{self, IoSlice, Read, Write};
-use std::net::TcpStream;
+use std::io::{self, IoSlice};
 use std::time::Instant;
 
-use rustix::net::RecvFlags;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::args::{Args, Work};
 use crate::report::{Latencies, Outcome};
-use crate::works::{CHUNK, MESSAGE};
+use crate::works::{CHUNK, MESSAGE, Pages};
 
 const HEADER: usize = 12;
 const FRAME: usize = 64 * 1024;
@@ -42,9 +42,12 @@ enum Piece<'a> {
     },
 }
 
+/// What is kept of a header between two reads lies before the page that the next read begins on.
+const ROOM_FOR_REST: usize = 4096;
+
 /// Reads 256 KiB at a time and walks the frames in place.
 struct Frames {
-    buffer: Vec<u8>,
+    buffer: Pages,
     kept: usize,
     left: usize,
     stream: u32,
@@ -54,7 +57,7 @@ struct Frames {
 impl Frames {
     fn new() -> Frames {
         Frames {
-            buffer: vec![0; CHUNK],
+            buffer: Pages::of(0, ROOM_FOR_REST + CHUNK),
             kept: 0,
             left: 0,
             stream: 0,
@@ -63,19 +66,19 @@ impl Frames {
     }
 
     /// One read; false at the end of the connection, or when nothing is there and `wait` is false.
-    fn read(
+    async fn read(
         &mut self,
         tcp: &mut TcpStream,
         wait: bool,
         mut take: impl FnMut(Piece<'_>),
     ) -> io::Result<bool> {
         let got = if wait {
-            tcp.read(&mut self.buffer[self.kept..])?
+            tcp.read(&mut self.buffer[ROOM_FOR_REST..]).await?
         } else {
-            match rustix::net::recv(&*tcp, &mut self.buffer[self.kept..], RecvFlags::DONTWAIT) {
-                Ok((got, _)) => got,
-                Err(rustix::io::Errno::AGAIN) => return Ok(false),
-                Err(error) => return Err(error.into()),
+            match tcp.try_read(&mut self.buffer[ROOM_FOR_REST..]) {
+                Ok(got) => got,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
             }
         };
         if got == 0 {
@@ -85,8 +88,8 @@ impl Frames {
                 Err(io::ErrorKind::UnexpectedEof.into())
             };
         }
-        let filled = self.kept + got;
-        let mut at = 0;
+        let filled = ROOM_FOR_REST + got;
+        let mut at = ROOM_FOR_REST - self.kept;
         loop {
             if self.left > 0 {
                 let length = self.left.min(filled - at);
@@ -116,8 +119,9 @@ impl Frames {
             });
             at += HEADER;
         }
-        self.buffer.copy_within(at..filled, 0);
         self.kept = filled - at;
+        let kept = ROOM_FOR_REST - self.kept;
+        self.buffer.copy_within(at..filled, kept);
         Ok(true)
     }
 }
@@ -139,7 +143,7 @@ impl Table {
     }
 }
 
-fn send_batch(tcp: &mut TcpStream, streams: &[u32], payload: &[u8]) -> io::Result<u64> {
+async fn send_batch(tcp: &mut TcpStream, streams: &[u32], payload: &[u8]) -> io::Result<u64> {
     let frames = BATCH.max(streams.len().min(64));
     let headers: Vec<_> = (0..frames)
         .map(|i| header(0, streams[i % streams.len()], FRAME as u32))
@@ -151,33 +155,35 @@ fn send_batch(tcp: &mut TcpStream, streams: &[u32], payload: &[u8]) -> io::Resul
     }
     let mut rest = slices.as_mut_slice();
     while !rest.is_empty() {
-        let written = tcp.write_vectored(rest)?;
+        let written = tcp.write_vectored(rest).await?;
         IoSlice::advance_slices(&mut rest, written);
     }
     Ok((frames * FRAME) as u64)
 }
 
 /// Serves one connection.
-pub fn serve(mut tcp: TcpStream) -> io::Result<()> {
-    let payload = vec![0x5au8; FRAME];
+pub async fn serve(mut tcp: TcpStream) -> io::Result<()> {
+    let payload = Pages::of(0x5a, FRAME);
     let mut frames = Frames::new();
     let mut table = Table(vec![Entry::default(); 65_536]);
     let mut downloads: Vec<u32> = Vec::new();
     let mut out = Vec::with_capacity(CHUNK);
     loop {
         let wait = downloads.is_empty();
-        let more = frames.read(&mut tcp, wait, |piece| {
-            answer(piece, &mut table, &mut downloads, &mut out)
-        })?;
+        let more = frames
+            .read(&mut tcp, wait, |piece| {
+                answer(piece, &mut table, &mut downloads, &mut out)
+            })
+            .await?;
         if wait && !more {
             return Ok(());
         }
         if !out.is_empty() {
-            tcp.write_all(&out)?;
+            tcp.write_all(&out).await?;
             out.clear();
         }
         if !downloads.is_empty() {
-            send_batch(&mut tcp, &downloads, &payload)?;
+            send_batch(&mut tcp, &downloads, &payload).await?;
         }
     }
 }
@@ -227,33 +233,35 @@ fn answer(piece: Piece<'_>, table: &mut Table, downloads: &mut Vec<u32>, out: &m
 }
 
 /// The client's side.
-pub fn measure(tcp: TcpStream, args: &Args) -> io::Result<Outcome> {
+pub async fn measure(tcp: TcpStream, args: &Args) -> io::Result<Outcome> {
     match args.work {
-        Work::BulkDown => downloads(tcp, args, 1),
-        Work::Streams(count) => downloads(tcp, args, count),
-        Work::BulkUp => upload(tcp, args),
-        Work::RequestResponse(at_once) => exchanges(tcp, args, at_once, MESSAGE),
-        Work::OpenClose(at_once) => exchanges(tcp, args, at_once, 1),
+        Work::BulkDown => downloads(tcp, args, 1).await,
+        Work::Streams(count) => downloads(tcp, args, count).await,
+        Work::BulkUp => upload(tcp, args).await,
+        Work::RequestResponse(at_once) => exchanges(tcp, args, at_once, MESSAGE).await,
+        Work::OpenClose(at_once) => exchanges(tcp, args, at_once, 1).await,
         Work::IdleStreams => Err(io::Error::other("the line keeps no streams")),
     }
 }
 
-fn downloads(mut tcp: TcpStream, args: &Args, count: usize) -> io::Result<Outcome> {
+async fn downloads(mut tcp: TcpStream, args: &Args, count: usize) -> io::Result<Outcome> {
     let mut asked = Vec::new();
     for stream in 0..count as u32 {
         asked.extend_from_slice(&header(SYN, stream * 2 + 1, 1));
         asked.push(b'D');
     }
     let start = Instant::now();
-    tcp.write_all(&asked)?;
+    tcp.write_all(&asked).await?;
     let mut frames = Frames::new();
     let (mut bytes, limit) = (0u64, args.bytes.unwrap_or(u64::MAX));
     while bytes < limit && start.elapsed() < args.secs {
-        let more = frames.read(&mut tcp, true, |piece| {
-            if let Piece::Payload { bytes: got, .. } = piece {
-                bytes += got.len() as u64;
-            }
-        })?;
+        let more = frames
+            .read(&mut tcp, true, |piece| {
+                if let Piece::Payload { bytes: got, .. } = piece {
+                    bytes += got.len() as u64;
+                }
+            })
+            .await?;
         if !more {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -266,24 +274,26 @@ fn downloads(mut tcp: TcpStream, args: &Args, count: usize) -> io::Result<Outcom
     })
 }
 
-fn upload(mut tcp: TcpStream, args: &Args) -> io::Result<Outcome> {
-    let payload = vec![0x5au8; FRAME];
+async fn upload(mut tcp: TcpStream, args: &Args) -> io::Result<Outcome> {
+    let payload = Pages::of(0x5a, FRAME);
     let (mut sent, limit) = (0u64, args.bytes.unwrap_or(u64::MAX));
     let start = Instant::now();
-    tcp.write_all(&header(SYN, 1, 1))?;
-    tcp.write_all(b"U")?;
+    tcp.write_all(&header(SYN, 1, 1)).await?;
+    tcp.write_all(b"U").await?;
     while sent < limit && start.elapsed() < args.secs {
-        sent += send_batch(&mut tcp, &[1], &payload)?;
+        sent += send_batch(&mut tcp, &[1], &payload).await?;
     }
-    tcp.write_all(&header(FIN, 1, 0))?;
+    tcp.write_all(&header(FIN, 1, 0)).await?;
     let mut answer = Vec::new();
     let mut frames = Frames::new();
     while answer.len() < 8 {
-        frames.read(&mut tcp, true, |piece| {
-            if let Piece::Payload { bytes, .. } = piece {
-                answer.extend_from_slice(bytes);
-            }
-        })?;
+        frames
+            .read(&mut tcp, true, |piece| {
+                if let Piece::Payload { bytes, .. } = piece {
+                    answer.extend_from_slice(bytes);
+                }
+            })
+            .await?;
     }
     if answer != sent.to_be_bytes() {
         return Err(io::Error::other("bytes are missing"));
@@ -297,7 +307,12 @@ fn upload(mut tcp: TcpStream, args: &Args) -> io::Result<Outcome> {
 }
 
 /// Requests of `size` bytes, each a frame that opens and ends its stream, `at_once` in flight.
-fn exchanges(mut tcp: TcpStream, args: &Args, at_once: usize, size: usize) -> io::Result<Outcome> {
+async fn exchanges(
+    mut tcp: TcpStream,
+    args: &Args,
+    at_once: usize,
+    size: usize,
+) -> io::Result<Outcome> {
     let payload = vec![if size == 1 { b'C' } else { b'R' }; size];
     let mut begun = vec![Instant::now(); 65_536];
     let places = begun.len();
@@ -314,23 +329,25 @@ fn exchanges(mut tcp: TcpStream, args: &Args, at_once: usize, size: usize) -> io
             out.extend_from_slice(&payload);
             next = next.wrapping_add(2);
         }
-        tcp.write_all(&out)?;
+        tcp.write_all(&out).await?;
         out.clear();
         let mut finished = |stream: u32| {
             latencies.record(begun[stream as usize / 2 % places].elapsed());
             wanted += 1;
         };
-        let more = frames.read(&mut tcp, true, |piece| match piece {
-            Piece::Header {
-                flags,
-                stream,
-                length: 0,
-            } if flags & FIN != 0 => finished(stream),
-            Piece::Payload {
-                stream, last: true, ..
-            } => finished(stream),
-            _ => {}
-        })?;
+        let more = frames
+            .read(&mut tcp, true, |piece| match piece {
+                Piece::Header {
+                    flags,
+                    stream,
+                    length: 0,
+                } if flags & FIN != 0 => finished(stream),
+                Piece::Payload {
+                    stream, last: true, ..
+                } => finished(stream),
+                _ => {}
+            })
+            .await?;
         if !more {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

@@ -93,13 +93,15 @@ fn serve_connection(
             let kept = Kept::new();
             mux::tokio_yamux_session(tcp, true, move |stream| kept.take(stream));
         }
+        Impl::Line => {
+            tokio::spawn(line::serve(tcp));
+        }
         Impl::Tcp => {
             tokio::spawn(tcp::serve(tcp));
         }
         which => {
             let (tcp, tls) = (blocking(tcp)?, tls.clone());
             std::thread::spawn(move || match which {
-                Impl::Line => line::serve(tcp),
                 Impl::TcpBlocking => pipe::serve(&mut pipe::Plain::new(tcp)),
                 Impl::Rustls => pipe::serve(&mut tls::Buffered::server(tcp, tls)?),
                 _ => pipe::serve(&mut tls::unbuffered_server(tcp, tls)?),
@@ -139,7 +141,13 @@ async fn measure(args: &Args) -> io::Result<()> {
             )
             .await?
         }
-        Impl::Line => line::measure(blocking(tcp)?, args)?,
+        Impl::Line => {
+            spawned(
+                args,
+                move |args| async move { line::measure(tcp, &args).await },
+            )
+            .await?
+        }
         Impl::TcpBlocking => pipe::measure(&mut pipe::Plain::new(blocking(tcp)?), args)?,
         Impl::Rustls => pipe::measure(&mut tls::Buffered::client(blocking(tcp)?)?, args)?,
         Impl::RustlsUnbuffered => {

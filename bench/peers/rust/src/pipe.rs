@@ -6,12 +6,16 @@ use std::time::Instant;
 
 use crate::args::{Args, Work};
 use crate::report::{Latencies, Outcome};
-use crate::works::{CHUNK, MESSAGE};
+use crate::works::{BASE_CHUNK, CHUNK, MESSAGE, Pages};
 
 /// An ordered byte pipe, read where the bytes already lie.
 pub trait Pipe {
     /// Waits for bytes and hands them over in one or several pieces; false at the end.
     fn receive(&mut self, take: &mut dyn FnMut(&[u8])) -> io::Result<bool>;
+    /// How much to send at a time.
+    fn chunk(&self) -> usize {
+        CHUNK
+    }
     /// Sends all of it.
     fn send(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Ends this direction.
@@ -21,7 +25,7 @@ pub trait Pipe {
 /// TCP with blocking calls.
 pub struct Plain {
     tcp: TcpStream,
-    buffer: Vec<u8>,
+    buffer: Pages,
 }
 
 impl Plain {
@@ -29,7 +33,7 @@ impl Plain {
     pub fn new(tcp: TcpStream) -> Plain {
         Plain {
             tcp,
-            buffer: vec![0; CHUNK],
+            buffer: Pages::of(0, CHUNK),
         }
     }
 }
@@ -39,6 +43,10 @@ impl Pipe for Plain {
         let got = self.tcp.read(&mut self.buffer)?;
         take(&self.buffer[..got]);
         Ok(got > 0)
+    }
+
+    fn chunk(&self) -> usize {
+        BASE_CHUNK
     }
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -52,7 +60,7 @@ impl Pipe for Plain {
 
 /// Serves one connection; what it asks for is its first byte.
 pub fn serve(pipe: &mut dyn Pipe) -> io::Result<()> {
-    let chunk = vec![0x5au8; CHUNK];
+    let chunk = Pages::of(0x5a, pipe.chunk());
     let (mut asked, mut total, mut pending) = (None, 0u64, 0usize);
     loop {
         let mut got = 0usize;
@@ -87,7 +95,7 @@ pub fn serve(pipe: &mut dyn Pipe) -> io::Result<()> {
 
 /// The client's side.
 pub fn measure(pipe: &mut dyn Pipe, args: &Args) -> io::Result<Outcome> {
-    let chunk = vec![0x5au8; CHUNK];
+    let chunk = Pages::of(0x5a, pipe.chunk());
     let limit = args.bytes.unwrap_or(u64::MAX);
     let mut bytes = 0u64;
     let start = Instant::now();
@@ -102,7 +110,7 @@ pub fn measure(pipe: &mut dyn Pipe, args: &Args) -> io::Result<Outcome> {
             pipe.send(b"U")?;
             while bytes < limit && start.elapsed() < args.secs {
                 pipe.send(&chunk)?;
-                bytes += CHUNK as u64;
+                bytes += chunk.len() as u64;
             }
             pipe.finish()?;
             let mut answer = Vec::new();

@@ -8,11 +8,11 @@ use tokio::net::TcpStream;
 
 use crate::args::{Args, Work};
 use crate::report::{Latencies, Outcome};
-use crate::works::{CHUNK, MESSAGE};
+use crate::works::{BASE_CHUNK, CHUNK, MESSAGE, Pages};
 
 /// Serves one connection; what it asks for is its first byte, as on a stream.
 pub async fn serve(mut tcp: TcpStream) -> io::Result<()> {
-    let mut buffer = vec![0x5au8; CHUNK];
+    let mut buffer = Pages::of(0x5a, BASE_CHUNK);
     match tcp.read_u8().await? {
         b'R' => loop {
             tcp.read_exact(&mut buffer[..MESSAGE]).await?;
@@ -24,7 +24,7 @@ pub async fn serve(mut tcp: TcpStream) -> io::Result<()> {
         _ => {
             let mut total = 0u64;
             loop {
-                match tcp.read(&mut buffer).await? {
+                match tcp.read(&mut buffer[..CHUNK]).await? {
                     0 => break,
                     got => total += got as u64,
                 }
@@ -36,7 +36,7 @@ pub async fn serve(mut tcp: TcpStream) -> io::Result<()> {
 
 /// The client's side.
 pub async fn measure(mut tcp: TcpStream, args: &Args) -> io::Result<Outcome> {
-    let mut buffer = vec![0x5au8; CHUNK];
+    let mut buffer = Pages::of(0x5a, BASE_CHUNK);
     let limit = args.bytes.unwrap_or(u64::MAX);
     let mut bytes = 0u64;
     let start = Instant::now();
@@ -44,14 +44,14 @@ pub async fn measure(mut tcp: TcpStream, args: &Args) -> io::Result<Outcome> {
         Work::BulkDown => {
             tcp.write_all(b"D").await?;
             while bytes < limit && start.elapsed() < args.secs {
-                bytes += tcp.read(&mut buffer).await? as u64;
+                bytes += tcp.read(&mut buffer[..CHUNK]).await? as u64;
             }
         }
         Work::BulkUp => {
             tcp.write_all(b"U").await?;
             while bytes < limit && start.elapsed() < args.secs {
                 tcp.write_all(&buffer).await?;
-                bytes += CHUNK as u64;
+                bytes += BASE_CHUNK as u64;
             }
             tcp.shutdown().await?;
             if tcp.read_u64().await? != bytes {

@@ -16,7 +16,10 @@ use rustls::{
 };
 
 use crate::pipe::Pipe;
-use crate::works::CHUNK;
+use crate::works::{CHUNK, Pages};
+
+/// More than a record: what is kept of one between two reads lies before the page that the next read begins on.
+const ROOM_FOR_REST: usize = 5 * 4096;
 
 fn broken(error: impl std::fmt::Debug) -> io::Error {
     io::Error::other(format!("{error:?}"))
@@ -203,9 +206,9 @@ impl Records for UnbufferedServerConnection {
 pub struct Unbuffered<C> {
     connection: C,
     tcp: TcpStream,
-    incoming: Vec<u8>,
+    incoming: Pages,
     filled: std::ops::Range<usize>,
-    outgoing: Vec<u8>,
+    outgoing: Pages,
     queued: usize,
     ended: bool,
 }
@@ -235,7 +238,7 @@ impl<C: Records> Unbuffered<C> {
     fn new(connection: C, tcp: TcpStream) -> Unbuffered<C> {
         // The largest plaintext handed over and what its records add: 16 KiB each, 22 bytes and some.
         let room = CHUNK + (CHUNK / 16_384 + 2) * 64;
-        let (incoming, outgoing) = (vec![0; CHUNK + 20_000], vec![0; room]);
+        let (incoming, outgoing) = (Pages::of(0, ROOM_FOR_REST + CHUNK), Pages::of(0, room));
         Unbuffered {
             connection,
             tcp,
@@ -296,8 +299,9 @@ impl<C: Records> Unbuffered<C> {
     }
 
     fn fill(&mut self) -> io::Result<()> {
-        self.incoming.copy_within(self.filled.clone(), 0);
-        self.filled = 0..self.filled.len();
+        let start = ROOM_FOR_REST - self.filled.len();
+        self.incoming.copy_within(self.filled.clone(), start);
+        self.filled = start..ROOM_FOR_REST;
         let got = self.tcp.read(&mut self.incoming[self.filled.end..])?;
         self.filled.end += got;
         self.ended |= got == 0;

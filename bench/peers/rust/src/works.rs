@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -20,6 +21,45 @@ use crate::report::{self, Latencies, Outcome};
 pub const MESSAGE: usize = 1024;
 /// What a bulk writer hands over and a bulk reader offers at a time.
 pub const CHUNK: usize = 256 * 1024;
+
+/// What a base line without a multiplexer hands to the socket at a time.
+pub const BASE_CHUNK: usize = 1 << 20;
+
+const PAGE: usize = 4096;
+
+/// Bytes that begin on a page: the kernel copies between pages faster than across them, and a base line must not be slow by
+/// the accident of an address.
+pub struct Pages {
+    whole: Vec<u8>,
+    start: usize,
+    length: usize,
+}
+
+impl Pages {
+    /// So many bytes of one value.
+    pub fn of(value: u8, length: usize) -> Pages {
+        let whole = vec![value; length + PAGE];
+        let start = whole.as_ptr().align_offset(PAGE);
+        Pages {
+            whole,
+            start,
+            length,
+        }
+    }
+}
+
+impl Deref for Pages {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.whole[self.start..self.start + self.length]
+    }
+}
+
+impl DerefMut for Pages {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.whole[self.start..self.start + self.length]
+    }
+}
 
 /// A stream of the multiplexer under test.
 pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
