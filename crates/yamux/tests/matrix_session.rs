@@ -10,9 +10,9 @@
 
 mod proof;
 
-use proof::frames::{ACK, DATA, FIRST_WINDOW, Frame, GO_AWAY, PING, SYN, UPDATE};
-use proof::{Peer, quiet};
-use weir_yamux::{Config, Role};
+use proof::frames::{ACK, DATA, FIN, FIRST_WINDOW, Frame, GO_AWAY, PING, RST, SYN, UPDATE};
+use proof::{Peer, ReadEnd, quiet};
+use weir_yamux::{Config, ReadError, Role, WriteError};
 
 #[test]
 fn c2_versions_and_types_that_do_not_exist_end_the_session() {
@@ -140,4 +140,77 @@ fn c2_a_stream_that_waits_to_be_accepted_hears_nothing_before_its_ack() {
     assert_eq!(answer.len(), 1, "{answer:?}");
     assert!(answer[0].has(ACK) && answer[0].kind == UPDATE, "{answer:?}");
     assert!(answer[0].length <= more, "{answer:?}");
+}
+
+#[test]
+fn c2_an_end_that_was_not_read_is_no_end_after_a_reset() {
+    // Y38, Y39: what came in order before the mistake is not to be taken for the whole.
+    for reset_here in [false, true] {
+        let mut peer = Peer::of_server();
+        peer.send(&[Frame::data(SYN | FIN, 1, b"all there is")]);
+        let key = peer.accept().unwrap();
+        peer.recv();
+        if reset_here {
+            peer.session.reset(peer.now, key, 3);
+        } else {
+            peer.send(&[Frame::data(0, 1, b"or not")]);
+        }
+        let (_, end) = peer.read_all(key);
+        assert!(
+            matches!(end, ReadEnd::Error(ReadError::Reset(_))),
+            "{end:?}"
+        );
+        assert_eq!(peer.recv().iter().filter(|frame| frame.has(RST)).count(), 1);
+        peer.assert_alive();
+    }
+}
+
+#[test]
+fn c2_an_end_that_came_before_the_peers_reset_stays_one() {
+    // Y38: the peer had said all it wanted to say.
+    let mut peer = Peer::of_server();
+    peer.send(&[Frame::data(SYN | FIN, 1, b"all"), Frame::update(RST, 1, 9)]);
+    assert!(peer.accept().is_none(), "reset before anybody took it");
+    peer.send(&[Frame::data(SYN, 3, b"all")]);
+    let key = peer.accept().unwrap();
+    peer.send(&[Frame::data(FIN, 3, b" of it"), Frame::update(RST, 3, 9)]);
+    assert_eq!(peer.read_all(key), (b"all of it".to_vec(), ReadEnd::Fin));
+    assert_eq!(peer.write(key, b"x"), Err(WriteError::Reset(9)));
+    peer.assert_alive();
+}
+
+#[test]
+fn c2_a_stream_that_is_not_read_any_more_gives_its_window_back() {
+    // Y28, Y30: as long as this side writes, the peer is not left standing.
+    let window = usize::try_from(FIRST_WINDOW).unwrap();
+    for unread in [0, window] {
+        let mut peer = Peer::of_server();
+        peer.send(&[Frame::data(SYN, 1, &vec![1; unread])]);
+        let key = peer.accept().unwrap();
+        peer.recv();
+        let mut open = window - unread;
+        peer.session.stop(peer.now, key, 1);
+        for _ in 0..20 {
+            let updates = peer.recv().into_iter().filter(|frame| frame.kind == UPDATE);
+            open += updates.map(|frame| frame.length as usize).sum::<usize>();
+            assert!(open >= window / 2 && open <= window, "{open} bytes open");
+            peer.send(&[Frame::data(0, 1, &vec![2; open])]);
+            open = 0;
+            assert_eq!(peer.write(key, b"still here"), Ok(10));
+        }
+        assert_eq!(
+            peer.session.stats().memory_used,
+            stream_cost(&peer),
+            "nothing is kept"
+        );
+    }
+}
+
+/// What a stream costs, and what waits to be sent on it.
+fn stream_cost(peer: &Peer) -> u64 {
+    let queued = peer
+        .session
+        .streams()
+        .map(|key| peer.session.stream_stats(key).unwrap().queued);
+    weir_yamux::limits::STREAM_COST + queued.sum::<u64>()
 }

@@ -243,7 +243,7 @@ fn c11_both_sides_saturated_over_a_pipe_of_one_packet() {
                 session_budget: 8 << 20,
                 ..quiet()
             };
-            let side = |role| Busy::new(role, config.clone(), seed, 1 + seed as u32, 150_000);
+            let side = |role| Busy::new(role, config.clone(), seed, 1 + (seed % 6) as u32, 150_000);
             let stall = Duration::from_millis(20 * 12);
             run(
                 seed,

@@ -37,6 +37,7 @@ struct Job {
     read: u64,
     reads: u64,
     reading: bool,
+    stopped: bool,
     read_blocked: bool,
     next_read: Instant,
     pause: u64,
@@ -86,6 +87,13 @@ impl App {
     /// Nothing is planned and nothing is open.
     pub fn is_idle(&self) -> bool {
         self.jobs.is_empty() && self.to_open == 0
+    }
+
+    /// The streams that are being read, with how much of each was; of those that were stopped, all.
+    pub fn reading(&self) -> impl Iterator<Item = (u32, u64)> {
+        let jobs = self.jobs.values();
+        let jobs = jobs.filter(|job| job.reading || job.stopped);
+        jobs.map(|job| (job.id, if job.stopped { u64::MAX } else { job.read }))
     }
 
     pub fn describe(&self) -> String {
@@ -255,6 +263,7 @@ impl App {
             read: 0,
             reads: 0,
             reading: true,
+            stopped: false,
             read_blocked: false,
             next_read: now,
             pause,
@@ -382,7 +391,7 @@ impl App {
                 let after = session.read(now, key, 1);
                 assert_eq!(after, Err(ReadError::Stopped), "stream {}", job.id);
                 job.whim = Whim::None;
-                job.reading = false;
+                (job.reading, job.stopped) = (false, true);
             }
             Whim::Drop(point) if reached(point) => {
                 let mut truth = self.truth.borrow_mut();

@@ -4,6 +4,7 @@ use super::app::App;
 use super::plan::{Ending, Plan};
 use super::truth::{Shared, Truth};
 use crate::proof::checker::{Checker, Promise};
+use crate::proof::frames::FIRST_WINDOW;
 use crate::proof::peer::copy_all;
 use crate::proof::recorder::Recorder;
 use bytes::Bytes;
@@ -153,6 +154,28 @@ impl Side {
         }
     }
 
+    /// When all is said: whoever has read all that came has announced at least half a window (Y28),
+    /// so that no stream is left to starve.
+    fn check_credit(&self) {
+        let Some(checker) = self.checker.as_ref().filter(|_| !self.closed) else {
+            return;
+        };
+        if !self.encoded.is_empty() {
+            return;
+        }
+        for (id, read) in self.app.reading() {
+            let Some(seen) = checker.streams.get(&id) else {
+                continue;
+            };
+            let open = FIRST_WINDOW + seen.credit_sent - seen.data_received;
+            let goes_on = !seen.is_over() && !seen.fin_received;
+            assert!(
+                !goes_on || read < seen.data_received || open * 2 >= FIRST_WINDOW,
+                "stream {id} is read up to {read} and has {open} bytes of window left"
+            );
+        }
+    }
+
     /// What must hold at every moment.
     fn check(&mut self) {
         let used = self.process.used();
@@ -223,6 +246,7 @@ impl PipePeer for Side {
             }
             self.drain_events();
             self.check();
+            self.check_credit();
         }
         // In pieces, so that the session hears of every bit of progress that the carrier makes.
         let piece = self.encoded.split_to(self.piece.min(self.encoded.len()));
