@@ -46,10 +46,13 @@ class Patience:
 
     def __init__(self, secs, cores):
         self.left, self.cores = secs, cores
+        # So that one figure cannot use up what all the others may need.
+        self.each = secs / 10
 
     def wait(self):
         """Until nobody else uses the cores."""
-        while self.left > 0:
+        least = self.left - self.each
+        while self.left > max(least, 0):
             look = Bystanders(self.cores)
             time.sleep(0.3)
             self.left -= 0.3
@@ -58,12 +61,13 @@ class Patience:
 
     def once(self, *args):
         """One run, and again when it was disturbed."""
+        least = self.left - self.each
         while True:
             self.wait()
             look = Bystanders(self.cores)
             result = once(*args)
             result["others"] = round(look.share(), 3)
-            if result["others"] <= DISTURBED or self.left <= 0:
+            if result["others"] <= DISTURBED or self.left <= max(least, 0):
                 return result
             self.left -= time.monotonic() - look.begun
 
