@@ -10,7 +10,7 @@ const BLOCK: usize = 1 << 20;
 
 /// Sends bytes no two MiB of which are alike, their SHA-256 and the end.
 pub async fn send_checked(send: &mut SendStream, mut count: u64) -> Result<(), Fault> {
-    let pattern: BytesMut = (0..BLOCK).map(|at| (at * 29 >> 3) as u8).collect();
+    let pattern: BytesMut = (0..BLOCK).map(|at| ((at * 29) >> 3) as u8).collect();
     let mut hash = Sha256::new();
     let mut number = 0u64;
     while count > 0 {

@@ -49,7 +49,7 @@ async fn ask(
 
 fn junk(from: usize, length: usize) -> Vec<u8> {
     (from..from + length)
-        .map(|at| (at ^ at >> 8) as u8)
+        .map(|at| (at ^ (at >> 8)) as u8)
         .collect()
 }
 
