@@ -455,7 +455,7 @@ fn leave(
     let last_end = match end {
         Unusable::Lost(reason) => {
             warn!(
-                "connection lost after {} s: {reason}; dialling again",
+                "disconnected after {} s: {reason}; dialling again",
                 lasted.as_secs()
             );
             core.life(|life| life.live.remove(&session.number));
