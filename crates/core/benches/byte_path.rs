@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use weir_core::budget::{Budget, Share};
-use weir_core::buf::{Coalescer, Pool};
+use weir_core::buf::Pool;
 use weir_core::idmap::IdMap;
 use weir_core::ranges::{RangeSet, WhenFull};
 use weir_core::rng::{below, rng_from_seed};
@@ -142,10 +142,6 @@ fn buf(c: &mut Criterion) {
         assert!(buf.allocations() <= 64, "{buf:?}");
     }
     group.throughput(Throughput::Bytes(100));
-    group.bench_function("coalesce 100 bytes", |b| {
-        let mut coalescer = Coalescer::new();
-        b.iter(|| black_box(coalescer.append(&data[..100])));
-    });
     group.finish();
 }
 

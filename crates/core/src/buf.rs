@@ -2,8 +2,7 @@
 //!
 //! One read from a socket fills a piece of a large chunk; what it brought is handed out as
 //! [`Bytes`], counted references to that chunk. When the readers have dropped theirs the chunk is
-//! filled again: in the steady state nothing is allocated. Small payloads that would pin a chunk
-//! for long are copied together by a [`Coalescer`].
+//! filled again: in the steady state nothing is allocated.
 
 #![deny(clippy::arithmetic_side_effects)]
 
@@ -14,17 +13,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::limits::{
-    COALESCE_BLOCK_BYTES, MAX_POOLED_CHUNKS, MAX_RETIRED_CHUNKS, READ_CHUNK_BYTES,
-};
+use crate::limits::{MAX_POOLED_CHUNKS, MAX_RETIRED_CHUNKS, READ_CHUNK_BYTES};
 
 /// How many retired chunks are looked at when a new one is needed: finding a free one among many
 /// pinned ones may take several rounds, but no round costs more.
 const PROBES: usize = 4;
-
-/// The first block of a [`Coalescer`], in bytes; each further one is twice as large up to
-/// [`COALESCE_BLOCK_BYTES`].
-const FIRST_BLOCK_BYTES: usize = 512;
 
 /// Free chunks that several readers share. Clones are handles to the same pool.
 ///
@@ -310,83 +303,6 @@ impl fmt::Debug for ReadBuf {
     }
 }
 
-/// Copies small payloads together into blocks.
-///
-/// A payload of one byte in a queue of slices costs a slice's bookkeeping and pins a whole chunk;
-/// copied behind the byte before it, it costs one byte. Empty, it holds no memory.
-#[derive(Default, Debug)]
-pub struct Coalescer {
-    block: BytesMut,
-    /// The size of the last block that was allocated, in bytes.
-    block_bytes: usize,
-}
-
-impl Coalescer {
-    /// An empty one.
-    #[must_use]
-    pub fn new() -> Coalescer {
-        Coalescer::default()
-    }
-
-    /// Bytes collected and not taken.
-    #[inline]
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.block.len()
-    }
-
-    /// True when nothing is collected.
-    #[inline]
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.block.is_empty()
-    }
-
-    /// Bytes of memory held.
-    #[must_use]
-    pub fn capacity(&self) -> usize {
-        self.block.capacity()
-    }
-
-    /// Adds `data`. When it does not fit behind what is there, that comes out, complete, and
-    /// belongs in the queue before what is added now.
-    #[inline]
-    #[must_use = "the completed block comes before the data that was added"]
-    pub fn append(&mut self, data: &[u8]) -> Option<Bytes> {
-        let room = self.block.capacity().saturating_sub(self.block.len());
-        if data.len() <= room {
-            self.block.extend_from_slice(data);
-            return None;
-        }
-        self.next_block(data)
-    }
-
-    /// Everything collected. The rest of the block goes on being used.
-    #[inline]
-    #[must_use]
-    pub fn take(&mut self) -> Bytes {
-        self.block.split().freeze()
-    }
-
-    /// Frees the rest of the block when nothing is collected: for a stream that fell idle.
-    pub fn rest(&mut self) {
-        if self.block.is_empty() {
-            *self = Coalescer::new();
-        }
-    }
-
-    #[cold]
-    fn next_block(&mut self, data: &[u8]) -> Option<Bytes> {
-        // Doubling: a stream with a few bytes keeps a small block, a busy one allocates seldom.
-        let doubled = self.block_bytes.saturating_mul(2);
-        self.block_bytes = doubled.clamp(FIRST_BLOCK_BYTES, COALESCE_BLOCK_BYTES);
-        let size = self.block_bytes.max(data.len());
-        let full = core::mem::replace(&mut self.block, BytesMut::with_capacity(size));
-        self.block.extend_from_slice(data);
-        (!full.is_empty()).then(|| full.freeze())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -469,30 +385,5 @@ mod tests {
         drop(held);
         buf.rest();
         assert_eq!((buf.outstanding(), pool.free_chunks()), (0, 4));
-    }
-
-    #[test]
-    fn small_payloads_are_collected_in_order() {
-        let mut coalescer = Coalescer::new();
-        assert_eq!((coalescer.capacity(), coalescer.len()), (0, 0));
-        let (mut sent, mut got) = (Vec::new(), Vec::new());
-        let mut blocks = 0;
-        for round in 0..5000usize {
-            let data: Vec<u8> = (0..round % 37).map(|n| (n * round) as u8).collect();
-            sent.extend_from_slice(&data);
-            if let Some(block) = coalescer.append(&data) {
-                blocks += 1;
-                got.extend_from_slice(&block);
-            }
-            if round % 100 == 99 {
-                got.extend_from_slice(&coalescer.take());
-            }
-        }
-        got.extend_from_slice(&coalescer.take());
-        assert_eq!(sent, got);
-        // 90 KB: blocks of 512 to 16,384 bytes.
-        assert!(blocks <= 12, "{blocks}");
-        coalescer.rest();
-        assert_eq!(coalescer.capacity(), 0);
     }
 }

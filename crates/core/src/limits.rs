@@ -23,13 +23,6 @@ pub const MAX_RETIRED_CHUNKS: usize = 64;
 /// How many free read chunks a pool keeps for the next reader (8 MiB at the default chunk size).
 pub const MAX_POOLED_CHUNKS: usize = 32;
 
-/// Payloads below this many bytes are worth copying together when they would queue up: a copy of
-/// 2 KiB costs about as much as counting one more reference to a chunk does, and frees the chunk.
-pub const COALESCE_BELOW_BYTES: usize = 2 * 1024;
-
-/// The largest block, in bytes, in which small payloads are collected.
-pub const COALESCE_BLOCK_BYTES: usize = 16 * 1024;
-
 /// Urgencies of a scheduler: 0 to 7 (RFC 9218 section 4.1).
 pub const URGENCIES: usize = 8;
 

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use weir_core::buf::{Coalescer, Pool, ReadBuf};
+use weir_core::buf::{Pool, ReadBuf};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -133,21 +133,6 @@ proptest! {
         prop_assert_eq!(buf.allocations(), after_warm_up);
         // One for each slice that lags, the present one, and those not yet found to be free.
         prop_assert!(after_warm_up <= lag as u64 + 6, "{} for {}", after_warm_up, lag);
-    }
-
-    #[test]
-    fn a_coalescer_keeps_order_and_wastes_little(
-        pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..2048), 1..100),
-    ) {
-        let mut coalescer = Coalescer::new();
-        let mut blocks: Vec<Bytes> = Vec::new();
-        for piece in &pieces {
-            blocks.extend(coalescer.append(piece));
-            prop_assert!(coalescer.len() <= coalescer.capacity());
-            prop_assert!(coalescer.capacity() <= 16 * 1024);
-        }
-        blocks.push(coalescer.take());
-        prop_assert_eq!(blocks.concat(), pieces.concat());
     }
 }
 

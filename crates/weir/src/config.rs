@@ -50,7 +50,8 @@ pub struct Config {
     pub keep_alive_timeout: Duration,
     /// How long a new stream may stay unanswered by the peer before it fails. 75 s.
     pub open_timeout: Duration,
-    /// How long a stream that this side has left entirely may wait for the peer's end. 5 min.
+    /// How long the peer may say nothing on a stream that this side has finished before the stream is
+    /// reset. 5 min.
     pub close_timeout: Duration,
     /// How long the carrier may take no bytes at all before the connection is given up. 30 s.
     pub write_timeout: Duration,

@@ -1,12 +1,10 @@
 //! `weir echo server`: what comes in on a stream goes out on it.
 
 use super::ServerArgs;
-use crate::link;
-use crate::out::{Failure, Outcome, json_line, say};
+use crate::link::Server;
+use crate::out::Outcome;
 use crate::pipe::{Pipe, PipeError};
-use crate::shutdown::Signals;
 use crate::workers::{Serve, serve_streams};
-use serde::Serialize;
 use std::sync::Arc;
 use weir::Endpoint;
 
@@ -14,41 +12,14 @@ use weir::Endpoint;
 /// its window: nothing is piled up here.
 const PIECE: usize = 256 * 1024;
 
-#[derive(Serialize)]
-struct Listening {
-    listening: String,
-    via: String,
-    peer_id: String,
-}
-
 /// Runs until SIGTERM or Ctrl-C.
 pub(super) async fn run(args: ServerArgs) -> Outcome {
-    // A limit that stays where it is only bounds how many connections can be held.
-    let _ = weir_os::lift_open_files();
-    let mut signals = Signals::catch()
-        .map_err(|error| Failure::failed(format!("signals cannot be caught: {error}")))?;
-    let instruments = link::instruments(&args.seen)?;
-    let endpoint = link::builder(args.via, &instruments)
-        .bind(&args.addr)
-        .await?;
-    let listening = endpoint.local_addr().to_string();
-    if args.common.json {
-        json_line(&Listening {
-            listening,
-            via: args.via.to_string(),
-            peer_id: endpoint.peer_id().to_string(),
-        });
-    } else {
-        say(format_args!(
-            "echo server via {} on {listening}; stop it with Ctrl-C",
-            args.via
-        ));
-    }
-    tokio::select! {
-        () = accept(&endpoint, args.via.is_multiplexed()) => {}
-        _ = signals.next() => {}
-    }
-    link::close(&endpoint, "the server was stopped", &instruments).await;
+    let (seen, json) = (&args.seen, args.common.json);
+    let server = Server::bind("echo server", &args.addr, args.via, seen, json).await?;
+    let endpoint = server.endpoint.clone();
+    server
+        .run(accept(&endpoint, args.via.is_multiplexed()))
+        .await;
     Ok(())
 }
 

@@ -2,10 +2,9 @@
 
 use super::protocol::{HEADER, Request, Status, block};
 use super::{ServerArgs, note_mtu};
-use crate::link;
-use crate::out::{Failure, Outcome, json_line, say};
+use crate::link::Server;
+use crate::out::{Outcome, json_line, say};
 use crate::pipe::{Pipe, PipeError};
-use crate::shutdown::Signals;
 use crate::workers::{Serve, serve_streams};
 use crate::{units, usage};
 use serde::Serialize;
@@ -17,13 +16,6 @@ use weir::Endpoint;
 const REFUSED: u64 = 1;
 
 #[derive(Serialize)]
-struct Listening {
-    listening: String,
-    via: String,
-    peer_id: String,
-}
-
-#[derive(Serialize)]
 struct Used {
     cpu_s: f64,
     max_rss_kib: u64,
@@ -32,32 +24,12 @@ struct Used {
 /// Runs until SIGTERM or Ctrl-C.
 pub(super) async fn run(args: ServerArgs) -> Outcome {
     note_mtu(args.mtu, args.via);
-    // A limit that stays where it is only bounds how many connections can be held.
-    let _ = weir_os::lift_open_files();
-    let mut signals = Signals::catch()
-        .map_err(|error| Failure::failed(format!("signals cannot be caught: {error}")))?;
-    let instruments = link::instruments(&args.seen)?;
-    let endpoint = link::builder(args.via, &instruments)
-        .bind(&args.addr)
-        .await?;
-    let listening = endpoint.local_addr().to_string();
-    if args.common.json {
-        json_line(&Listening {
-            listening,
-            via: args.via.to_string(),
-            peer_id: endpoint.peer_id().to_string(),
-        });
-    } else {
-        say(format_args!(
-            "perf server via {} on {listening}; stop it with Ctrl-C",
-            args.via
-        ));
-    }
-    tokio::select! {
-        () = accept(&endpoint, args.via.is_multiplexed()) => {}
-        _ = signals.next() => {}
-    }
-    link::close(&endpoint, "the server was stopped", &instruments).await;
+    let (seen, json) = (&args.seen, args.common.json);
+    let server = Server::bind("perf server", &args.addr, args.via, seen, json).await?;
+    let endpoint = server.endpoint.clone();
+    server
+        .run(accept(&endpoint, args.via.is_multiplexed()))
+        .await;
     let used = Used {
         cpu_s: usage::cpu().as_secs_f64(),
         max_rss_kib: usage::max_rss_kib(),
