@@ -4,9 +4,10 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use weir_core::close::CloseReason;
 
-use crate::error::ConnectionError;
+use crate::error::{ConnectionError, DatagramError};
 use crate::layer::StreamLayer;
 use crate::observe::ConnectionInfo;
 use crate::security::PeerId;
@@ -89,6 +90,56 @@ impl Connection {
             SendStream::new(Arc::clone(layer), key),
             RecvStream::new(Arc::clone(layer), key),
         )
+    }
+
+    /// The longest datagram in bytes that [`Connection::send_datagram`] takes now; it follows the
+    /// path's MTU. `None` on ways that carry none, such as yamux.
+    pub fn max_datagram_size(&self) -> Option<usize> {
+        self.layer().max_datagram_size()
+    }
+
+    /// Sends a datagram (RFC 9221): at most once, in any order, unless the network or a full queue
+    /// loses it. Never waits; a full queue drops its oldest.
+    ///
+    /// # Errors
+    /// [`DatagramError`]: none are carried, this one is too long, or the connection is over.
+    pub fn send_datagram(&self, data: Bytes) -> Result<(), DatagramError> {
+        self.layer().send_datagram(data)
+    }
+
+    /// The next datagram from the peer. Any number of tasks may wait here, each datagram goes to one
+    /// of them; datagrams that nobody takes are dropped from a bounded queue. On ways that carry
+    /// none it waits for the connection's end.
+    ///
+    /// # Errors
+    /// [`ConnectionError`] when the connection is over.
+    pub async fn read_datagram(&self) -> Result<Bytes, ConnectionError> {
+        let Some(arrived) = self.layer().datagram_arrived() else {
+            return Err(ConnectionError::Closed(self.closed().await));
+        };
+        loop {
+            if let Some(found) = self.layer().try_recv_datagram()? {
+                // One piece of news may stand for several datagrams: the next in line looks too.
+                arrived.notify_one();
+                return Ok(found);
+            }
+            let notified = arrived.notified();
+            tokio::pin!(notified);
+            // Registered before the second look, so that what arrives in between is seen.
+            notified.as_mut().enable();
+            if let Some(found) = self.layer().try_recv_datagram()? {
+                arrived.notify_one();
+                return Ok(found);
+            }
+            if let Some(reason) = self.close_reason() {
+                return Err(ConnectionError::Closed(reason));
+            }
+            // The end is waited for beside it: a layer need not tell of it twice.
+            tokio::select! {
+                () = notified => {}
+                _ = self.closed() => {}
+            }
+        }
     }
 
     /// Whose key answered; `None` on ways that do not authenticate.

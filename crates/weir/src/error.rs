@@ -55,6 +55,24 @@ impl From<ConnectionError> for io::Error {
     }
 }
 
+/// Why a datagram was not taken. Datagrams are sent at most once: a stream takes what must arrive.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DatagramError {
+    /// This way carries none (yamux), or the peer takes none (RFC 9221 section 3).
+    #[error("this connection carries no datagrams")]
+    NotCarried,
+    /// Longer than what one packet of the path carries now; a longer one may fit later.
+    #[error("the datagram is too long for the path: at most {max} bytes")]
+    TooLarge {
+        /// The longest payload in bytes that would have been taken.
+        max: usize,
+    },
+    /// The connection is over.
+    #[error("the connection ended: {0}")]
+    Closed(CloseReason),
+}
+
 /// Why a peer could not be reached.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

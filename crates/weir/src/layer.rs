@@ -11,7 +11,7 @@ use weir_core::close::CloseReason;
 use weir_core::sched::Priority;
 use weir_core::slab::Key;
 
-use crate::error::{ConnectionError, StreamError};
+use crate::error::{ConnectionError, DatagramError, StreamError};
 use crate::stats::Stats;
 
 /// One connection's streams, whatever carries them.
@@ -65,6 +65,25 @@ pub(crate) trait StreamLayer: Send + Sync + 'static {
     fn release_send(&self, key: Key);
     /// The handle of the receiving half is gone.
     fn release_receive(&self, key: Key);
+
+    /// The longest datagram in bytes that would be taken now, or `None` where the way carries none.
+    fn max_datagram_size(&self) -> Option<usize> {
+        None
+    }
+    /// Queues a datagram (RFC 9221). Never waits: a full queue drops its oldest.
+    fn send_datagram(&self, data: Bytes) -> Result<(), DatagramError> {
+        let _ = data;
+        Err(DatagramError::NotCarried)
+    }
+    /// The oldest datagram that has arrived and was not taken, or `None` while there is none.
+    fn try_recv_datagram(&self) -> Result<Option<Bytes>, ConnectionError> {
+        Ok(None)
+    }
+    /// Told when [`StreamLayer::try_recv_datagram`] is worth another try: something arrived, or the
+    /// connection is over. `None` where nothing ever arrives.
+    fn datagram_arrived(&self) -> Option<&Notify> {
+        None
+    }
 
     /// Streams that are open now.
     fn open_streams(&self) -> usize;

@@ -52,7 +52,7 @@ pub use bare::BareStream;
 pub use config::Config;
 pub use connection::Connection;
 pub use endpoint::{Builder, Endpoint};
-pub use error::{ConnectError, ConnectionError, EndpointError, StreamError};
+pub use error::{ConnectError, ConnectionError, DatagramError, EndpointError, StreamError};
 pub use observe::{ConnectionInfo, Observer, SharedObserver, Tap};
 pub use security::{Identity, PeerId};
 pub use stats::{HeldBy, Stats, StreamStats};
