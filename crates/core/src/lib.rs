@@ -14,6 +14,8 @@
 //! | [`deliver`] | keep the peer told of the latest value, once, until acknowledged |
 //! | [`ranges`] | an ordered set of ranges with a bound |
 //! | [`rtt`], [`timer`] | how long a round trip takes, when to wake up |
+//! | [`congestion`], [`pacer`] | how much may be in flight, and when the next of it goes |
+//! | [`delivery`] | how fast the path delivers |
 //! | [`slab`], [`idmap`] | where streams live, and how a peer's number finds one |
 //! | [`close`], [`limits`], [`trace`] | why something ended, every cap by name, what is seen |
 //! | [`pcapng`] | captures for Wireshark, encoded in memory |
@@ -21,9 +23,12 @@
 pub mod budget;
 pub mod buf;
 pub mod close;
+pub mod congestion;
 pub mod deliver;
+pub mod delivery;
 pub mod idmap;
 pub mod limits;
+pub mod pacer;
 pub mod pcapng;
 pub mod ranges;
 pub mod rng;

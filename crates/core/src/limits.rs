@@ -26,6 +26,14 @@ pub const MAX_POOLED_CHUNKS: usize = 32;
 /// Urgencies of a scheduler: 0 to 7 (RFC 9218 section 4.1).
 pub const URGENCIES: usize = 8;
 
+/// The largest congestion window in bytes: 4 GiB, a third of a second at 100 Gbit/s. A peer that
+/// acknowledges faster than any path could does not get past it.
+pub const MAX_CONGESTION_WINDOW: u64 = 1 << 32;
+
+/// The most a congestion controller asks to be handed down in one piece, in bytes: what
+/// segmentation offload takes in one call.
+pub const MAX_SEND_QUANTUM: u64 = 64 * 1024;
+
 /// Flag names that one traced frame can carry.
 pub const MAX_TRACED_FLAGS: usize = 8;
 

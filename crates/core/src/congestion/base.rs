@@ -1,0 +1,139 @@
+//! The window of a window-based controller: its bounds and the pacing that goes with it.
+
+use crate::congestion::Config;
+use crate::delivery::{bytes_in, bytes_per_second};
+use crate::limits;
+use crate::rtt::Rtt;
+use crate::time::Duration;
+
+/// The window of a new path (RFC 9002 7.2): ten datagrams, but not more than the larger of 14,720
+/// bytes and two datagrams.
+#[must_use]
+pub fn initial_window(max_datagram: u64) -> u64 {
+    let ten = max_datagram.saturating_mul(10);
+    ten.min(max_datagram.saturating_mul(2).max(14_720))
+}
+
+/// The least window (RFC 9002 7.2): two datagrams.
+#[must_use]
+pub fn minimum_window(max_datagram: u64) -> u64 {
+    max_datagram.saturating_mul(2).max(2)
+}
+
+/// Window, threshold and datagram size, and what follows from them alone.
+#[derive(Clone, Debug)]
+pub(super) struct Base {
+    /// The window in bytes, from [`minimum_window`] to [`limits::MAX_CONGESTION_WINDOW`].
+    window: u64,
+    /// Slow start ends here. [`u64::MAX`] until the first sign of congestion.
+    pub(super) ssthresh: u64,
+    max_datagram: u64,
+    /// The window a change of the datagram size may still recompute: nothing has moved it yet.
+    is_initial: bool,
+    initial_window: Option<u64>,
+    quantum: u64,
+}
+
+impl Base {
+    pub(super) fn new(config: &Config) -> Base {
+        let max_datagram = config.max_datagram.max(1);
+        Base {
+            window: config.window().min(limits::MAX_CONGESTION_WINDOW),
+            ssthresh: u64::MAX,
+            max_datagram,
+            is_initial: true,
+            initial_window: config.initial_window,
+            quantum: initial_window(max_datagram),
+        }
+    }
+
+    #[inline]
+    pub(super) fn window(&self) -> u64 {
+        self.window
+    }
+
+    #[inline]
+    pub(super) fn max_datagram(&self) -> u64 {
+        self.max_datagram
+    }
+
+    #[inline]
+    pub(super) fn minimum(&self) -> u64 {
+        minimum_window(self.max_datagram)
+    }
+
+    /// Sets the window, within its bounds.
+    #[inline]
+    pub(super) fn set_window(&mut self, bytes: u64) {
+        self.is_initial = false;
+        self.window = bytes.min(limits::MAX_CONGESTION_WINDOW).max(self.minimum());
+    }
+
+    /// Slow start: grows by what was acknowledged, up to the threshold. Returns the bytes beyond
+    /// it, which count for congestion avoidance.
+    #[inline]
+    pub(super) fn slow_start(&mut self, bytes_acked: u64) -> u64 {
+        let grow = bytes_acked.min(self.ssthresh.saturating_sub(self.window));
+        self.set_window(self.window.saturating_add(grow));
+        bytes_acked.saturating_sub(grow)
+    }
+
+    #[inline]
+    pub(super) fn in_slow_start(&self) -> bool {
+        self.window < self.ssthresh
+    }
+
+    /// The threshold, once there is one.
+    pub(super) fn threshold(&self) -> Option<u64> {
+        (self.ssthresh != u64::MAX).then_some(self.ssthresh)
+    }
+
+    /// A new datagram size. A window that nothing has moved yet is computed anew (RFC 9002 7.2); a
+    /// later one stays, in bytes, because the path's capacity is not a matter of packet sizes.
+    pub(super) fn on_mtu(&mut self, max_datagram: u64) {
+        self.max_datagram = max_datagram.max(1);
+        if self.is_initial && self.initial_window.is_none() {
+            self.window = initial_window(self.max_datagram);
+        }
+        self.window = self.window.max(self.minimum());
+        self.quantum = self.quantum.max(self.max_datagram);
+    }
+
+    /// The rate in bytes per second (RFC 9002 7.7): twice the window a round trip while it may
+    /// double in one, else 1.25 times.
+    #[inline]
+    pub(super) fn pacing_rate(&self, rtt: &Rtt) -> Option<u64> {
+        let smoothed = rtt.smoothed()?.max(MIN_PACED_RTT);
+        let quarters = if self.in_slow_start() { 8 } else { 5 };
+        Some(bytes_per_second(
+            self.window.saturating_mul(quarters) / 4,
+            smoothed,
+        ))
+    }
+
+    /// Follows the rate with the size of what is handed down at once.
+    #[inline]
+    pub(super) fn update_quantum(&mut self, rtt: &Rtt) {
+        if let Some(rate) = self.pacing_rate(rtt) {
+            self.quantum = quantum(rate, self.max_datagram);
+        }
+    }
+
+    #[inline]
+    pub(super) fn quantum(&self) -> u64 {
+        self.quantum
+    }
+}
+
+/// Round trips below this are paced as if they took so long: a clock that did not move between
+/// sending and acknowledgement is no reason for an endless rate.
+const MIN_PACED_RTT: Duration = Duration::from_micros(1);
+
+/// What `rate` gives in a millisecond, but at least two datagrams and at most the 64 KiB that
+/// segmentation offload takes at once (draft-ietf-ccwg-bbr section 5.6.3).
+#[inline]
+pub(super) fn quantum(rate: u64, max_datagram: u64) -> u64 {
+    bytes_in(rate, Duration::from_millis(1))
+        .min(limits::MAX_SEND_QUANTUM)
+        .max(max_datagram.saturating_mul(2))
+}
