@@ -41,6 +41,11 @@ pub trait Packet: Clone {
     /// Changes its ECN codepoint; nothing for a packet that has none.
     fn set_ecn(&mut self, _ecn: Ecn) {}
 
+    /// Whether a link may corrupt it. One that is spared counts as a packet that passed whole.
+    fn is_corruptible(&self) -> bool {
+        true
+    }
+
     /// Flips one bit that `rng` picks. A packet without content stays as it is.
     fn corrupt(&mut self, rng: &mut Rng);
 }

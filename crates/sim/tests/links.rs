@@ -480,3 +480,27 @@ fn rough_paths_are_valid_and_differ_and_pass_something() {
         "{each:?}"
     );
 }
+
+#[test]
+fn runs_of_random_loss_and_corruption_are_bounded() {
+    // Certain loss, but at most three in a row: each fourth packet passes.
+    let mut lossy = link(LinkConfig {
+        loss: 1.0,
+        run_limit: Some(3),
+        ..LinkConfig::default()
+    });
+    let numbers: Vec<u64> = send(&mut lossy, 12, ms(1)).iter().map(|a| a.1).collect();
+    assert_eq!(numbers, [3, 7, 11]);
+    let mut noisy = link(LinkConfig {
+        corrupt: 1.0,
+        run_limit: Some(2),
+        ..LinkConfig::default()
+    });
+    let whole: Vec<u64> = send(&mut noisy, 9, ms(1))
+        .into_iter()
+        .filter(|(_, number, arrived)| *arrived == packet(*number, Ecn::NotEct))
+        .map(|(_, number, _)| number)
+        .collect();
+    assert_eq!(whole, [2, 5, 8]);
+    assert_eq!(noisy.stats().corrupted, 6);
+}

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use weir_core::rng::{below, between};
 use weir_core::time::{Duration, Instant};
 use weir_sim::{
-    Chunking, Cut, CutAt, Ending, PipeConfig, PipeEnd, Read, Schedule, Wake, World, WriteError,
-    check,
+    Chunking, Cut, CutAt, Ending, Flow, PipeConfig, PipeEnd, Read, Schedule, Wake, World,
+    WriteError, check, split,
 };
 
 fn ms(milliseconds: u64) -> Duration {
@@ -328,4 +328,33 @@ fn a_pipe_without_room_is_refused() {
         buffer: 0,
         ..PipeConfig::default()
     });
+}
+
+#[test]
+fn loss_is_delay_to_those_who_read() {
+    let config = PipeConfig {
+        loss: 0.2,
+        recovery: ms(30),
+        delay: ms(10),
+        segment: 10,
+        ..PipeConfig::default()
+    };
+    let mut flow = Flow::new(config, split(1, "lossy")).unwrap();
+    let mut written = Bytes::from(vec![7; 1_000]);
+    assert_eq!(flow.write(at(0), &mut written), Ok(1_000));
+    let mut arrivals = Vec::new();
+    flow.advance(at(100_000), |at, _| arrivals.push(at));
+    assert_eq!(arrivals.len(), 100);
+    assert!(arrivals.is_sorted());
+    // With 100 segments and one in five lost, some are lost once, and one or more twice.
+    assert!(
+        arrivals
+            .iter()
+            .all(|at| (at.as_nanos() - 10_000_000) % 30_000_000 == 0)
+    );
+    assert!(*arrivals.last().unwrap() >= at(70), "{:?}", arrivals.last());
+    assert_eq!(
+        flow.read(at(100_000), 2_000),
+        Read::Data(Bytes::from(vec![7; 1_000]))
+    );
 }

@@ -9,7 +9,7 @@ use crate::schedule::Schedule;
 
 /// One direction of a byte pipe: a TCP connection, as those who use it see it. The default
 /// is a pipe without delay that holds 256 KiB.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PipeConfig {
     /// Bits per second; `None` takes no time.
     pub rate: Option<u64>,
@@ -18,6 +18,11 @@ pub struct PipeConfig {
     pub delay: Duration,
     /// Extra delay of each segment, uniform in `0..=jitter`; order is kept.
     pub jitter: Duration,
+    /// Probability that a segment is lost on its way, each time it is sent. It is sent again after
+    /// `recovery`, and what is behind it waits: a reader notices nothing but time.
+    pub loss: f64,
+    /// How much later a segment arrives for each time that it was lost.
+    pub recovery: Duration,
     /// Bytes between writer and reader: written, and not known to be read. A writer that reaches
     /// it is refused until the reader has read. This is the back-pressure.
     pub buffer: usize,
@@ -38,6 +43,8 @@ impl Default for PipeConfig {
             rate: None,
             delay: Duration::ZERO,
             jitter: Duration::ZERO,
+            loss: 0.0,
+            recovery: Duration::from_millis(200),
             buffer: 256 * 1024,
             segment: 16 * 1024,
             chunking: Chunking::Coalesced,
@@ -65,6 +72,8 @@ impl PipeConfig {
             rate: one_in(rng, 2, |rng| Some(1_000_000 << between(rng, 0, 10))),
             delay: Duration::from_micros(between(rng, 0, 100_000)),
             jitter: one_in(rng, 3, |rng| Duration::from_micros(between(rng, 0, 20_000))),
+            loss: 0.0,
+            recovery: Duration::ZERO,
             buffer: 1 << between(rng, 12, 20),
             segment: 1 << between(rng, 6, 16),
             chunking,
@@ -84,6 +93,7 @@ impl PipeConfig {
         if let Some(rate) = self.rate {
             ConfigError::positive("rate", rate)?;
         }
+        ConfigError::probability("loss", self.loss)?;
         ConfigError::positive("buffer", self.buffer as u64)?;
         ConfigError::positive("segment", self.segment as u64)?;
         match self.chunking {

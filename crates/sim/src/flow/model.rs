@@ -9,7 +9,10 @@ use weir_core::time::{Duration, Instant};
 use super::{Chunking, Cut, CutAt, Ending, PipeConfig};
 use crate::error::ConfigError;
 use crate::link::transmission_time;
-use crate::random::{duration_up_to, size_between};
+use crate::random::{Chance, duration_up_to, size_between};
+
+/// Times that one segment may be lost: a pipe that loses everything still carries bytes.
+const MOST_LOSSES: u32 = 16;
 
 /// What a read gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +88,7 @@ pub struct FlowStats {
 pub struct Flow {
     config: PipeConfig,
     rng: Rng,
+    loss: Chance,
     stats: FlowStats,
     /// Written, and not known to be read.
     outstanding: usize,
@@ -112,6 +116,7 @@ impl Flow {
     pub fn new(config: PipeConfig, rng: Rng) -> Result<Self, ConfigError> {
         config.validate()?;
         Ok(Self {
+            loss: Chance::new(config.loss),
             config,
             rng,
             stats: FlowStats::default(),
@@ -310,12 +315,22 @@ impl Flow {
             .map_or(Duration::ZERO, |rate| transmission_time(size, rate));
         self.busy_until = self.busy_until.max(now) + time;
         let jitter = duration_up_to(&mut self.rng, self.config.jitter);
+        let recovery = self.recovery();
         let arrival = self
             .last_arrival
-            .max(self.busy_until + self.config.delay + jitter);
+            .max(self.busy_until + self.config.delay + jitter + recovery);
         let arrival = self.config.stalls.active_until(arrival).unwrap_or(arrival);
         self.last_arrival = arrival;
         self.travelling.push_back((arrival, segment));
+    }
+
+    /// How long the losses of the next segment keep it.
+    fn recovery(&mut self) -> Duration {
+        let mut times = 0;
+        while times < MOST_LOSSES && self.loss.draw(&mut self.rng) {
+            times += 1;
+        }
+        self.config.recovery.saturating_mul(times)
     }
 
     fn arrive(

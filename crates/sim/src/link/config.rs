@@ -37,6 +37,9 @@ pub struct LinkConfig {
     pub loss: f64,
     /// Loss in bursts, in addition.
     pub burst: Option<GilbertElliott>,
+    /// The most packets in a row that `loss` takes, and the most in a row that `corrupt` changes:
+    /// the next one passes without a draw. `None` sets no bound.
+    pub run_limit: Option<u32>,
     /// These packets are dropped, by number: 1 is the first that the link is offered.
     pub drop_numbers: Vec<u64>,
     /// Every n-th packet is dropped; 0 drops none.
@@ -47,7 +50,8 @@ pub struct LinkConfig {
     pub reorder_by: Duration,
     /// Probability that a packet arrives twice. The copy takes its own jitter.
     pub duplicate: f64,
-    /// Probability that one bit of a packet flips.
+    /// Probability that a packet is changed as [`crate::Packet::corrupt`] says: one bit flips, as a
+    /// rule.
     pub corrupt: f64,
     /// Greatest packet in bytes, headers included ([`crate::Packet::wire_len`]); greater ones
     /// vanish without a word, as in a path with broken path MTU discovery.
@@ -71,6 +75,7 @@ impl Default for LinkConfig {
             jitter: Duration::ZERO,
             loss: 0.0,
             burst: None,
+            run_limit: None,
             drop_numbers: Vec::new(),
             drop_every: 0,
             reorder: 0.0,

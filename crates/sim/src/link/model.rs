@@ -37,6 +37,10 @@ pub struct LinkModel {
     /// A switch besides the schedule.
     down: bool,
     in_burst: bool,
+    /// Packets in a row that random loss took.
+    lost_run: u32,
+    /// Packets in a row that were corrupted.
+    corrupted_run: u32,
     now: Instant,
     /// When the packet sent last leaves the transmitter.
     busy_until: Instant,
@@ -74,6 +78,8 @@ impl LinkModel {
             stats: LinkStats::default(),
             down: false,
             in_burst: false,
+            lost_run: 0,
+            corrupted_run: 0,
             now: Instant::ZERO,
             busy_until: Instant::ZERO,
             last_arrival: Instant::ZERO,
@@ -149,7 +155,14 @@ impl LinkModel {
                 return Err(reason);
             }
         };
-        if self.chances.corrupt.draw(&mut self.rng) {
+        let corrupt = packet.is_corruptible()
+            && draw_within(
+                self.chances.corrupt,
+                &mut self.corrupted_run,
+                self.config.run_limit,
+                &mut self.rng,
+            );
+        if corrupt {
             self.stats.corrupted += 1;
             packet.corrupt(&mut self.rng);
         }
@@ -276,7 +289,8 @@ impl LinkModel {
                 return Err(DropReason::Burst);
             }
         }
-        if self.chances.loss.draw(&mut self.rng) {
+        let (loss, limit) = (self.chances.loss, self.config.run_limit);
+        if draw_within(loss, &mut self.lost_run, limit, &mut self.rng) {
             return Err(DropReason::Loss);
         }
         Ok(())
@@ -315,6 +329,13 @@ impl Chances {
             loss_bad: Chance::new(burst.loss_bad),
         }
     }
+}
+
+/// Draws, unless it has come true `limit` times in a row: then it does not, without a draw.
+fn draw_within(chance: Chance, run: &mut u32, limit: Option<u32>, rng: &mut Rng) -> bool {
+    let hit = limit.is_none_or(|limit| *run < limit) && chance.draw(rng);
+    *run = if hit { run.saturating_add(1) } else { 0 };
+    hit
 }
 
 /// How long `size` bytes occupy a line of `rate` bits per second, rounded up.
