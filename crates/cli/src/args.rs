@@ -1,6 +1,6 @@
 //! The command line: the subcommands, and the options that several of them share.
 
-use crate::{connect, echo, key, listen, perf, try_out};
+use crate::{connect, echo, key, lab, listen, perf, try_out};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -39,6 +39,8 @@ pub(crate) enum Command {
     /// Measure: throughput, round trips, handshakes, memory
     #[command(subcommand)]
     Perf(perf::PerfCommand),
+    /// A bad network on purpose: a proxy for UDP and TCP that delays, loses, reorders, corrupts, rebinds
+    Lab(Box<lab::LabArgs>),
 }
 
 impl Command {
@@ -51,6 +53,7 @@ impl Command {
             Self::Connect(args) => &args.common,
             Self::Echo(command) => command.common(),
             Self::Perf(command) => command.common(),
+            Self::Lab(args) => &args.common,
         }
     }
 }

@@ -4,6 +4,7 @@ mod args;
 mod connect;
 mod echo;
 mod key;
+mod lab;
 mod link;
 mod listen;
 mod log;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Command::Connect(args) => connect::run(args),
         Command::Echo(command) => echo::run(command),
         Command::Perf(command) => perf::run(command),
+        Command::Lab(args) => lab::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -80,6 +80,40 @@ pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * scale).map_err(|_| wrong())
 }
 
+/// Reads `20M`, `1.5G`, `500k`, `9600` as bits per second, as links are measured: powers of 1000.
+pub(crate) fn parse_rate(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is not a rate in bits per second: write 20M, 1.5G or 500k");
+    let lower = text.trim().to_ascii_lowercase();
+    let bare = lower.trim_end_matches("bit/s");
+    let (number, scale) = match bare.chars().last() {
+        Some('k') => (bare.trim_end_matches('k'), 1e3),
+        Some('m') => (bare.trim_end_matches('m'), 1e6),
+        Some('g') => (bare.trim_end_matches('g'), 1e9),
+        _ => (bare, 1.0),
+    };
+    let number: f64 = number.trim().parse().map_err(|_| wrong())?;
+    let bits = number * scale;
+    // A terabit a second is more than a proxy will ever see.
+    if (1.0..=1e12).contains(&bits) {
+        return Ok(bits as u64);
+    }
+    Err(wrong())
+}
+
+/// Reads `2%`, `0.1%` or `0.02` as a share of one.
+pub(crate) fn parse_share(text: &str) -> Result<f64, String> {
+    let wrong = || format!("`{text}` is not a share: write 2%, 0.1% or 0.02");
+    let (number, scale) = match text.trim().strip_suffix('%') {
+        Some(number) => (number, 0.01),
+        None => (text, 1.0),
+    };
+    let share = number.trim().parse::<f64>().map_err(|_| wrong())? * scale;
+    if (0.0..=1.0).contains(&share) {
+        return Ok(share);
+    }
+    Err(wrong())
+}
+
 fn decimal(value: f64) -> (f64, &'static str) {
     if value >= 1e9 {
         (value / 1e9, "G")
@@ -138,5 +172,22 @@ mod tests {
         assert_eq!(parse_time("2m"), Ok(Duration::from_secs(120)));
         assert!(parse_time("-1").is_err());
         assert!(parse_time("soon").is_err());
+    }
+
+    #[test]
+    fn rates_and_shares_are_read() {
+        assert_eq!(parse_rate("20M"), Ok(20_000_000));
+        assert_eq!(parse_rate("1.5Gbit/s"), Ok(1_500_000_000));
+        assert_eq!(parse_rate("500 k"), Ok(500_000));
+        assert_eq!(parse_rate("9600"), Ok(9_600));
+        for wrong in ["", "0", "-1M", "fast", "NaN", "inf", "1e30"] {
+            assert!(parse_rate(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(parse_share("2%"), Ok(0.02));
+        assert_eq!(parse_share("0.02"), Ok(0.02));
+        assert_eq!(parse_share("100%"), Ok(1.0));
+        for wrong in ["", "2", "101%", "-1%", "NaN", "half"] {
+            assert!(parse_share(wrong).is_err(), "{wrong}");
+        }
     }
 }

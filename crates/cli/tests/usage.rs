@@ -20,6 +20,7 @@ const COMMANDS: &[&[&str]] = &[
     &["echo", "client"],
     &["perf", "server"],
     &["perf", "client"],
+    &["lab"],
 ];
 
 #[test]
@@ -35,7 +36,7 @@ fn every_help_has_an_example_and_the_common_options() {
         for option in ["--json", "--verbose"] {
             assert!(help.contains(option), "{command:?} has no {option}");
         }
-        if command != &["key"] {
+        if command != &["key"] && command != &["lab"] {
             for option in ["--qlog", "--keylog", "--pcap"] {
                 assert!(help.contains(option), "{command:?} has no {option}");
             }
@@ -69,6 +70,21 @@ fn wrong_usage_is_exit_code_2_and_goes_to_stderr() {
         &["connect", "127.0.0.1:1", "-L", "8080:127.0.0.1:80"],
         &["listen", "--allow-peer", "neither a peer nor a file"],
         &["listen", "--allow-any-peer", "--allow-to", "10.0.0.0/99"],
+        &["lab"],
+        &["lab", "--to", "no port"],
+        &["lab", "--to", "127.0.0.1:1", "--loss", "2"],
+        &["lab", "--to", "127.0.0.1:1", "--rate", "fast"],
+        &["lab", "--to", "127.0.0.1:1", "--rebind", "0s"],
+        &[
+            "lab",
+            "--to",
+            "192.0.2.1:1",
+            "--rebind",
+            "1s",
+            "--rebind-address",
+        ],
+        &["lab", "--to", "127.0.0.1:1", "--blackhole-on", "1s"],
+        &["lab", "--to", "127.0.0.1:1", "--no-udp", "--no-tcp"],
     ];
     for args in wrong {
         let output = run(args);
