@@ -20,9 +20,11 @@
 //! | `newreno` | halve on loss, one datagram a round | RFC 9002 section 7 |
 //! | `cubic` | grows by time since the last loss | RFC 9438 |
 //! | `hystart` | leaves slow start when the delay rises | RFC 9406 |
+//! | `bbr` | a model of the path's rate and round trip | draft-ietf-ccwg-bbr |
 //! | `recovery`, `base` | what the window-based ones share | RFC 9002 7.2, 7.3.2 |
 
 mod base;
+mod bbr;
 mod cubic;
 mod hystart;
 mod newreno;
@@ -36,6 +38,7 @@ use crate::rtt::Rtt;
 use crate::time::{Duration, Instant};
 
 pub use base::{initial_window, minimum_window};
+pub use bbr::Bbr;
 pub use cubic::Cubic;
 pub use hystart::{HyStart, Verdict};
 pub use newreno::NewReno;
@@ -144,6 +147,8 @@ pub enum Algorithm {
     /// RFC 9438, with HyStart++ (RFC 9406).
     #[default]
     Cubic,
+    /// BBRv3, draft-ietf-ccwg-bbr.
+    Bbr,
 }
 
 /// What a controller is built from.
@@ -180,7 +185,7 @@ impl Config {
 
 impl Algorithm {
     /// Every algorithm.
-    pub const ALL: [Algorithm; 2] = [Algorithm::NewReno, Algorithm::Cubic];
+    pub const ALL: [Algorithm; 3] = [Algorithm::NewReno, Algorithm::Cubic, Algorithm::Bbr];
 
     /// The name, as it is written in configurations and traces.
     #[must_use]
@@ -188,6 +193,7 @@ impl Algorithm {
         match self {
             Algorithm::NewReno => "newreno",
             Algorithm::Cubic => "cubic",
+            Algorithm::Bbr => "bbr",
         }
     }
 
@@ -199,10 +205,11 @@ impl Algorithm {
 
     /// A controller for a new path.
     #[must_use]
-    pub fn with_config(self, _now: Instant, config: &Config) -> Box<dyn Controller> {
+    pub fn with_config(self, now: Instant, config: &Config) -> Box<dyn Controller> {
         match self {
             Algorithm::NewReno => Box::new(NewReno::new(config)),
             Algorithm::Cubic => Box::new(Cubic::new(config)),
+            Algorithm::Bbr => Box::new(Bbr::new(now, config)),
         }
     }
 }
@@ -215,7 +222,7 @@ impl fmt::Display for Algorithm {
 
 /// A name that is no algorithm's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no congestion control is called {0:?}: it is newreno or cubic")]
+#[error("no congestion control is called {0:?}: it is newreno, cubic or bbr")]
 pub struct UnknownAlgorithm(pub String);
 
 impl FromStr for Algorithm {
