@@ -31,7 +31,8 @@ pub enum Verdict {
 #[derive(Clone, Debug, Default)]
 pub struct HyStart {
     last_sent: u64,
-    /// The round ends when this packet is acknowledged.
+    /// The round ends when this packet is acknowledged: the first one sent in it, so that a round
+    /// lasts a round trip even if everything in flight was acknowledged when it began.
     window_end: Option<u64>,
     last_round_min: Option<Duration>,
     current_round_min: Option<Duration>,
@@ -77,7 +78,7 @@ impl HyStart {
     /// The packet that ends the round was acknowledged. True when that was the last round of
     /// conservative slow start.
     fn end_round(&mut self) -> bool {
-        self.window_end = Some(self.last_sent);
+        self.window_end = Some(self.last_sent.saturating_add(1));
         self.last_round_min = self.current_round_min.take();
         self.samples = 0;
         let Some(css) = &mut self.css else {
