@@ -6,6 +6,14 @@
 
 #![deny(clippy::arithmetic_side_effects)]
 
+pub mod assembler;
+pub mod chunks;
+pub mod send;
+
+pub use assembler::Assembler;
+pub use chunks::Chunks;
+pub use send::SendBuffer;
+
 use core::fmt;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -9,7 +9,7 @@
 //! | [`time`], [`rng`] | the two things an engine may not fetch for itself |
 //! | [`budget`] | memory as a tree with a hard limit at the top |
 //! | [`window`] | flow-control credit, tuned to the path, paid out of the budget |
-//! | [`buf`] | chunks to read into, and slices of them for readers |
+//! | [`buf`] | chunks to read into, and slices of them for readers; bytes kept until acknowledged, bytes put back in order |
 //! | [`sched`] | whose turn it is |
 //! | [`deliver`] | keep the peer told of the latest value, once, until acknowledged |
 //! | [`ranges`] | an ordered set of ranges with a bound |

@@ -23,6 +23,20 @@ pub const MAX_RETIRED_CHUNKS: usize = 64;
 /// How many free read chunks a pool keeps for the next reader (8 MiB at the default chunk size).
 pub const MAX_POOLED_CHUNKS: usize = 32;
 
+/// The largest chunk that stream data is put into, in bytes: what a batch of packets brings.
+pub const LARGEST_CHUNK: usize = 64 * 1024;
+
+/// Pieces written that are smaller than this join the piece before by copy, in bytes: below it a
+/// segment of its own costs more than the copy.
+pub const COPY_BELOW: usize = 1024;
+
+/// How much of each chunk size one connection keeps for its next stream, in bytes, ...
+pub const FREE_CHUNK_BYTES: usize = 64 * 1024;
+/// ... but never fewer chunks than this ...
+pub const MIN_FREE_CHUNKS: usize = 4;
+/// ... nor more.
+pub const MAX_FREE_CHUNKS: usize = 64;
+
 /// Urgencies of a scheduler: 0 to 7 (RFC 9218 section 4.1).
 pub const URGENCIES: usize = 8;
 

@@ -1,0 +1,440 @@
+//! Bytes on their way out, kept by 64-bit offset until the peer has them.
+
+#![deny(clippy::arithmetic_side_effects)]
+
+use core::ops::Range;
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::chunks::{Chunk, Chunks};
+use crate::limits::{COPY_BELOW, LARGEST_CHUNK};
+use crate::ranges::RangeSet;
+
+/// A ring of segments that grew beyond this is not kept when the buffer starts anew.
+const KEEP_SEGMENTS: usize = 64;
+
+/// What was written and is not acknowledged, as a window that moves over a stream of bytes:
+///
+/// ```text
+///      base                    next             end
+///   ----+-----------------------+----------------+--------> offset
+///   gone|  sent: acknowledged,  | written, never |
+///       |  lost, or in flight   | sent           |
+/// ```
+///
+/// Large pieces are kept as the [`Bytes`] they came in, small ones are copied behind each other into
+/// chunks. A byte is copied from here into a packet each time that it is sent; going on where the
+/// last copy ended costs no search.
+///
+/// # How it is driven
+/// [`next_range`](SendBuffer::next_range) says what is to be sent next, lost bytes first;
+/// [`copy_range`](SendBuffer::copy_range) as much of it as fits and tell
+/// [`on_sent`](SendBuffer::on_sent); later tell [`on_acked`](SendBuffer::on_acked) or
+/// [`on_lost`](SendBuffer::on_lost), in any order, split as it was sent.
+#[derive(Debug)]
+pub struct SendBuffer {
+    base: u64,
+    next: u64,
+    end: u64,
+    segments: VecDeque<Segment>,
+    /// The segment that the last copy ended in.
+    cursor: usize,
+    /// Acknowledged above `base`. Not bounded by number: there are never more than frames in
+    /// flight, which is for the congestion window to bound.
+    acked: RangeSet,
+    /// To be sent again; disjoint from `acked`.
+    lost: RangeSet,
+}
+
+#[derive(Debug)]
+struct Segment {
+    /// Offset of its first byte.
+    start: u64,
+    data: Data,
+}
+
+#[derive(Debug)]
+enum Data {
+    /// What the application gave.
+    Shared(Bytes),
+    /// Small pieces, with room for more.
+    Filled(Chunk),
+}
+
+impl Segment {
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        match &self.data {
+            Data::Shared(bytes) => bytes,
+            Data::Filled(chunk) => &chunk.data,
+        }
+    }
+
+    #[inline]
+    fn end(&self) -> u64 {
+        self.start.saturating_add(self.bytes().len() as u64)
+    }
+}
+
+impl Default for SendBuffer {
+    fn default() -> SendBuffer {
+        SendBuffer::new(0)
+    }
+}
+
+impl SendBuffer {
+    /// An empty buffer whose first byte will have the offset `start`. Allocates nothing.
+    #[must_use]
+    pub fn new(start: u64) -> SendBuffer {
+        SendBuffer {
+            base: start,
+            next: start,
+            end: start,
+            segments: VecDeque::new(),
+            cursor: 0,
+            acked: RangeSet::new(usize::MAX),
+            lost: RangeSet::new(usize::MAX),
+        }
+    }
+
+    /// Forgets everything and starts anew at the offset `start`; chunks go back to `chunks`, and
+    /// what was allocated for lists is kept if it is small.
+    pub fn restart(&mut self, start: u64, chunks: &mut Chunks) {
+        while let Some(segment) = self.segments.pop_front() {
+            free(segment, chunks);
+        }
+        if self.segments.capacity() > KEEP_SEGMENTS {
+            self.segments = VecDeque::new();
+        }
+        (self.base, self.next, self.end, self.cursor) = (start, start, start, 0);
+        self.acked.clear();
+        self.lost.clear();
+    }
+
+    /// Offset behind the last byte written.
+    #[inline]
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Every byte below this offset was acknowledged.
+    #[inline]
+    #[must_use]
+    pub fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// Offset of the first byte that was never sent.
+    #[inline]
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Bytes written and never sent.
+    #[inline]
+    #[must_use]
+    pub fn unsent(&self) -> u64 {
+        self.end.saturating_sub(self.next)
+    }
+
+    /// Bytes from the first that is not acknowledged to the last written: what is kept here.
+    #[inline]
+    #[must_use]
+    pub fn len_unacked(&self) -> u64 {
+        self.end.saturating_sub(self.base)
+    }
+
+    /// True when all that was written was acknowledged.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.base == self.end
+    }
+
+    /// True when something is to be sent again.
+    #[inline]
+    #[must_use]
+    pub fn has_lost(&self) -> bool {
+        !self.lost.is_empty()
+    }
+
+    /// Appends a piece: as it is when it is large, by copy when it is small and not the first.
+    #[inline]
+    pub fn append(&mut self, data: Bytes, chunks: &mut Chunks) {
+        if data.len() < COPY_BELOW && !self.segments.is_empty() {
+            self.append_slice(&data, chunks);
+        } else if !data.is_empty() {
+            let start = self.end;
+            self.end = start.saturating_add(data.len() as u64);
+            let data = Data::Shared(data);
+            self.segments.push_back(Segment { start, data });
+        }
+    }
+
+    /// Appends a copy of `data`.
+    pub fn append_slice(&mut self, mut data: &[u8], chunks: &mut Chunks) {
+        if let Some(Segment {
+            data: Data::Filled(chunk),
+            ..
+        }) = self.segments.back_mut()
+        {
+            let rest = chunk.fill(data);
+            let filled = data.len().saturating_sub(rest.len());
+            self.end = self.end.saturating_add(filled as u64);
+            data = rest;
+        }
+        while !data.is_empty() {
+            // In proportion to what waits, so that a few bytes do not hold a large chunk.
+            let waiting = usize::try_from(self.len_unacked()).unwrap_or(LARGEST_CHUNK);
+            let mut chunk = chunks.take(data.len().max(waiting.min(LARGEST_CHUNK)));
+            let rest = chunk.fill(data);
+            let start = self.end;
+            self.end = start.saturating_add(data.len().saturating_sub(rest.len()) as u64);
+            let filled = Data::Filled(chunk);
+            self.segments.push_back(Segment {
+                start,
+                data: filled,
+            });
+            data = rest;
+        }
+    }
+
+    /// What is to be sent next: lost bytes first, the lowest first; then bytes never sent, those
+    /// below the offset `limit`. Empty when there is nothing; never from both kinds.
+    #[inline]
+    #[must_use]
+    pub fn next_range(&self, limit: u64) -> Range<u64> {
+        match self.lost.first() {
+            Some(lost) => lost,
+            None => self.next..self.end.min(limit).max(self.next),
+        }
+    }
+
+    /// `range`, a front part of [`next_range`](SendBuffer::next_range), was sent.
+    #[inline]
+    pub fn on_sent(&mut self, range: &Range<u64>) {
+        if !self.lost.is_empty() {
+            self.lost.remove(range.clone());
+        }
+        self.next = self.next.max(range.end.min(self.end));
+    }
+
+    /// Appends the bytes of `range` to `out`, as far as they are here: nothing when the first was
+    /// acknowledged and let go. A copy that goes on where the last one ended searches for nothing.
+    #[inline]
+    pub fn copy_range(&mut self, range: Range<u64>, out: &mut Vec<u8>) {
+        let mut start = range.start;
+        let mut at = self.segment_of(start);
+        while start < range.end
+            && let Some(segment) = self.segments.get(at)
+        {
+            self.cursor = at;
+            let bytes = segment.bytes();
+            let from = start.checked_sub(segment.start).unwrap_or(u64::MAX);
+            let from = usize::try_from(from).unwrap_or(usize::MAX);
+            let wanted = usize::try_from(range.end.saturating_sub(start)).unwrap_or(usize::MAX);
+            let to = from.saturating_add(wanted).min(bytes.len());
+            let Some(part) = bytes.get(from..to) else {
+                return;
+            };
+            out.extend_from_slice(part);
+            start = start.saturating_add(part.len() as u64);
+            at = at.saturating_add(1);
+        }
+    }
+
+    /// The peer has `range`. Returns how many bytes are not kept any more.
+    #[inline]
+    pub fn on_acked(&mut self, range: Range<u64>, chunks: &mut Chunks) -> u64 {
+        let before = self.base;
+        let range = range.start.max(before)..range.end.min(self.next);
+        if range.is_empty() {
+            return 0;
+        }
+        if !self.lost.is_empty() {
+            // It was not lost after all.
+            self.lost.remove(range.clone());
+        }
+        if range.start == before && self.acked.is_empty() {
+            self.base = range.end;
+        } else {
+            self.acked.insert(range);
+            if let Some(first) = self.acked.first()
+                && first.start == before
+            {
+                self.base = first.end;
+                self.acked.pop_first();
+            }
+        }
+        while let Some(segment) = self.segments.front()
+            && segment.end() <= self.base
+            && let Some(segment) = self.segments.pop_front()
+        {
+            self.cursor = self.cursor.saturating_sub(1);
+            free(segment, chunks);
+        }
+        self.base.saturating_sub(before)
+    }
+
+    /// `range` was lost: what of it is not acknowledged is to be sent again.
+    pub fn on_lost(&mut self, range: Range<u64>) {
+        let range = range.start.max(self.base)..range.end.min(self.next);
+        if self.acked.is_empty() {
+            self.lost.insert(range);
+        } else {
+            for missing in self.acked.gaps(range) {
+                self.lost.insert(missing);
+            }
+        }
+    }
+
+    /// All that was sent and not acknowledged is to be sent again.
+    pub fn reset_all_unacked(&mut self) {
+        self.on_lost(self.base..self.next);
+    }
+
+    /// As if nothing that is kept had ever been sent.
+    pub fn rewind(&mut self) {
+        self.next = self.base;
+        self.acked.clear();
+        self.lost.clear();
+    }
+
+    /// The index of the segment that has the byte at `offset`.
+    #[inline]
+    fn segment_of(&self, offset: u64) -> usize {
+        for at in [self.cursor, self.cursor.saturating_add(1)] {
+            if let Some(segment) = self.segments.get(at)
+                && segment.start <= offset
+                && offset < segment.end()
+            {
+                return at;
+            }
+        }
+        self.segments
+            .partition_point(|segment| segment.end() <= offset)
+    }
+}
+
+fn free(segment: Segment, chunks: &mut Chunks) {
+    if let Data::Filled(chunk) = segment.data {
+        chunks.give(chunk);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn copied(buffer: &mut SendBuffer, range: Range<u64>) -> Vec<u8> {
+        let mut out = Vec::new();
+        buffer.copy_range(range, &mut out);
+        out
+    }
+
+    fn send(buffer: &mut SendBuffer, max: u64) -> Range<u64> {
+        let range = buffer.next_range(u64::MAX);
+        let range = range.start..range.end.min(range.start.saturating_add(max));
+        buffer.on_sent(&range);
+        range
+    }
+
+    #[test]
+    fn bytes_are_copied_from_any_offset_across_segments() {
+        let mut chunks = Chunks::new(1 << 20);
+        let mut buffer = SendBuffer::new(100);
+        buffer.append(Bytes::from_static(b"one "), &mut chunks);
+        buffer.append(Bytes::from_static(b"two "), &mut chunks);
+        buffer.append_slice(b"three ", &mut chunks);
+        buffer.append(Bytes::from(vec![b'x'; 5000]), &mut chunks);
+        buffer.append(Bytes::from_static(b" end"), &mut chunks);
+        assert_eq!((buffer.end(), buffer.segments.len()), (5118, 4));
+        assert_eq!(copied(&mut buffer, 100..114), b"one two three ");
+        assert_eq!(copied(&mut buffer, 5112..5118), b"xx end");
+        assert_eq!(copied(&mut buffer, 103..109), b" two t");
+        assert_eq!(copied(&mut buffer, 5117..6000), b"d");
+        assert!(copied(&mut buffer, 99..6000).is_empty());
+    }
+
+    #[test]
+    fn small_pieces_share_chunks_that_come_back() {
+        let mut chunks = Chunks::new(1 << 20);
+        let mut buffer = SendBuffer::default();
+        for _ in 0..100 {
+            for _ in 0..1000 {
+                buffer.append(Bytes::from_static(b"0123456789"), &mut chunks);
+            }
+            assert!(buffer.segments.len() < 12, "{buffer:?}");
+            while buffer.unsent() > 0 {
+                let range = send(&mut buffer, 1200);
+                buffer.on_acked(range, &mut chunks);
+            }
+        }
+        assert!(chunks.allocations() < 12 && chunks.in_use() == 0);
+        assert_eq!((buffer.base(), buffer.is_empty()), (1_000_000, true));
+    }
+
+    // RFC 9000 13.3: lost data is sent again, lost data first.
+    #[test]
+    fn the_lost_goes_first_and_only_what_is_missing() {
+        let mut chunks = Chunks::new(1 << 20);
+        let mut buffer = SendBuffer::default();
+        buffer.append_slice(&[1; 100], &mut chunks);
+        let sent: Vec<_> = (0..5).map(|_| send(&mut buffer, 10)).collect();
+        assert_eq!(sent[4], 40..50);
+        assert_eq!(buffer.on_acked(20..30, &mut chunks), 0);
+        buffer.on_lost(10..40);
+        assert_eq!(send(&mut buffer, 100), 10..20);
+        assert_eq!(send(&mut buffer, 4), 30..34);
+        // The acknowledgement of what had been given up comes late.
+        assert_eq!(buffer.on_acked(30..40, &mut chunks), 0);
+        assert_eq!(send(&mut buffer, 10), 50..60);
+        assert_eq!(buffer.on_acked(0..10, &mut chunks), 10);
+        assert_eq!(buffer.on_acked(10..20, &mut chunks), 30);
+        assert_eq!((buffer.base(), buffer.len_unacked()), (40, 60));
+        buffer.reset_all_unacked();
+        assert_eq!(buffer.next_range(u64::MAX), 40..60);
+    }
+
+    #[test]
+    fn new_bytes_stop_at_the_limit_and_lost_ones_do_not() {
+        let mut chunks = Chunks::new(1 << 20);
+        let mut buffer = SendBuffer::default();
+        buffer.append_slice(&[1; 100], &mut chunks);
+        assert_eq!(buffer.next_range(30), 0..30);
+        buffer.on_sent(&(0..30));
+        assert!(buffer.next_range(30).is_empty() && buffer.next_range(10).is_empty());
+        buffer.on_lost(0..30);
+        assert_eq!(buffer.next_range(10), 0..30);
+    }
+
+    #[test]
+    fn what_was_never_sent_cannot_be_acknowledged() {
+        let mut chunks = Chunks::new(1 << 20);
+        let mut buffer = SendBuffer::default();
+        buffer.append_slice(&[1; 100], &mut chunks);
+        buffer.on_sent(&(0..10));
+        assert_eq!(buffer.on_acked(0..100, &mut chunks), 10);
+        buffer.on_lost(0..100);
+        assert_eq!((buffer.has_lost(), buffer.unsent()), (false, 90));
+    }
+
+    #[test]
+    fn rewinding_sends_all_that_is_kept_as_new() {
+        let mut chunks = Chunks::new(1 << 20);
+        let mut buffer = SendBuffer::default();
+        buffer.append_slice(b"early data", &mut chunks);
+        buffer.on_sent(&(0..10));
+        buffer.on_lost(3..5);
+        buffer.rewind();
+        assert_eq!((buffer.next_range(4), buffer.unsent()), (0..4, 10));
+        buffer.restart(7, &mut chunks);
+        assert_eq!(
+            (buffer.end(), buffer.is_empty(), chunks.in_use()),
+            (7, true, 0)
+        );
+    }
+}
