@@ -31,3 +31,9 @@ pub const MAX_PENDING_RESPONSES: usize = 4;
 /// PATH_CHALLENGE frames of one path that an answer is still taken for: with intervals that double,
 /// the earlier ones are a sixteenth of the wait ago.
 pub const MAX_OPEN_CHALLENGES: usize = 4;
+/// Most bytes of a ClientHello, which comes before anything is known of the client. Post-quantum
+/// key shares and a session ticket make one of about 4 KiB. In bytes.
+pub const MAX_CLIENT_HELLO: u32 = 16_384;
+/// Most bytes of any other TLS message: a certificate chain is the longest. What rustls takes at
+/// most, in bytes.
+pub const MAX_HANDSHAKE_MESSAGE: u32 = 65_535;

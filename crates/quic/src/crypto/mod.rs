@@ -1,1 +1,65 @@
 //! Packet protection and TLS (RFC 9001), address-validation tokens, stateless reset.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`initial`] | the keys of Initial packets, from the client's first connection ID |
+//! | [`packet`] | one packet sealed and opened in place, with given keys |
+//! | [`protection`] | all keys of one connection, and which of them a packet takes |
+//! | [`phases`] | 1-RTT keys through their updates |
+//! | [`tls`] | the TLS handshake over CRYPTO bytes |
+//! | [`messages`] | which handshake messages may come at which level |
+
+mod alert;
+pub(crate) mod initial;
+mod messages;
+mod packet;
+mod phases;
+mod protection;
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
+#[allow(unused_imports, reason = "the connection, which uses them, lands last")]
+pub(crate) use self::{
+    packet::{SAMPLE_LEN, TAG_LEN},
+    phases::{KeyUpdateRefused, NextKeys},
+    protection::{AeadLimits, OpenError, Opened, Protection},
+    tls::{KeyChange, Tls, TlsError},
+};
+
+use crate::wire::Space;
+
+/// Encryption levels (RFC 9001 section 4.1.4).
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Level {
+    /// Initial packets.
+    Initial,
+    /// 0-RTT packets.
+    ZeroRtt,
+    /// Handshake packets.
+    Handshake,
+    /// 1-RTT packets.
+    OneRtt,
+}
+
+impl Level {
+    /// The packet number space that it counts in.
+    pub(crate) const fn space(self) -> Space {
+        match self {
+            Level::Initial => Space::Initial,
+            Level::Handshake => Space::Handshake,
+            Level::ZeroRtt | Level::OneRtt => Space::Data,
+        }
+    }
+
+    /// Its name in RFC 9001.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Level::Initial => "Initial",
+            Level::ZeroRtt => "0-RTT",
+            Level::Handshake => "Handshake",
+            Level::OneRtt => "1-RTT",
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! The TLS handshake over CRYPTO bytes (RFC 9001 section 4), by rustls.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::quic::{ClientConnection, Connection, DirectionalKeys, Keys, ServerConnection};
+
+use super::Level;
+use super::alert::{from_tls, violation};
+use super::initial::tls_version;
+use super::messages::Messages;
+use super::phases::NextKeys;
+use crate::error::TransportError;
+use crate::wire::{Side, Version};
+
+/// Why no handshake can be begun: the configuration does not fit QUIC.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub(crate) enum TlsError {
+    /// The version is not spoken here.
+    #[error("there is no TLS for QUIC version {0}")]
+    Version(Version),
+    /// Neither a DNS name nor an IP address.
+    #[error("{0:?} is not a server name")]
+    ServerName(String),
+    /// RFC 9001 section 8.1 asks for ALPN on both sides.
+    #[error("the TLS configuration names no application protocol (ALPN)")]
+    NoAlpn,
+    /// RFC 9001 section 4.6.1.
+    #[error("max_early_data_size is {0}; it is 0 (no 0-RTT) or 0xffffffff")]
+    EarlyDataSize(u32),
+    /// What rustls says of it: no TLS 1.3, or no cipher suite for QUIC.
+    #[error("{0}")]
+    Config(rustls::Error),
+}
+
+/// Keys that TLS came up with.
+pub(crate) enum KeyChange {
+    /// For Handshake packets.
+    Handshake {
+        /// Both directions.
+        keys: Keys,
+    },
+    /// For 1-RTT packets.
+    OneRtt {
+        /// Both directions.
+        keys: Keys,
+        /// For key updates.
+        next: NextKeys,
+    },
+}
+
+/// Something to send.
+struct Flight {
+    level: Level,
+    bytes: Vec<u8>,
+    change: Option<KeyChange>,
+}
+
+/// The TLS side of one connection.
+///
+/// Feed what CRYPTO frames carry, in order and level by level, to [`on_crypto`](Self::on_crypto);
+/// after it (and once at the start of a client) call [`poll_send`](Self::poll_send) until it
+/// returns nothing.
+pub(crate) struct Tls {
+    connection: Connection,
+    side: Side,
+    messages: Messages,
+    /// The level that bytes of TLS go out at.
+    send_level: Level,
+    /// Handshake keys are out: nothing more comes at Initial.
+    left_initial: bool,
+    /// A client's: the server's EncryptedExtensions are in.
+    extensions: bool,
+    flights: VecDeque<Flight>,
+}
+
+impl Tls {
+    /// A client's, whose ClientHello is ready to be sent. `params` are its transport parameters,
+    /// encoded.
+    pub(crate) fn client(
+        config: Arc<rustls::ClientConfig>,
+        version: Version,
+        server_name: &str,
+        params: Vec<u8>,
+    ) -> Result<Tls, TlsError> {
+        let name = ServerName::try_from(server_name.to_owned())
+            .map_err(|_| TlsError::ServerName(server_name.to_owned()))?;
+        check_client_config(&config)?;
+        let version = tls_version(version).ok_or(TlsError::Version(version))?;
+        let connection =
+            ClientConnection::new(config, version, name, params).map_err(TlsError::Config)?;
+        let mut tls = Tls::new(connection.into(), Side::Client);
+        tls.collect();
+        Ok(tls)
+    }
+
+    /// A server's. `version` is what was agreed on, `params` its transport parameters, encoded.
+    pub(crate) fn server(
+        config: Arc<rustls::ServerConfig>,
+        version: Version,
+        params: Vec<u8>,
+    ) -> Result<Tls, TlsError> {
+        check_server_config(&config)?;
+        let version = tls_version(version).ok_or(TlsError::Version(version))?;
+        let connection =
+            ServerConnection::new(config, version, params).map_err(TlsError::Config)?;
+        Ok(Tls::new(connection.into(), Side::Server))
+    }
+
+    fn new(connection: Connection, side: Side) -> Tls {
+        Tls {
+            connection,
+            side,
+            messages: Messages::new(side),
+            send_level: Level::Initial,
+            left_initial: false,
+            extensions: false,
+            flights: VecDeque::new(),
+        }
+    }
+
+    /// The level that TLS reads at.
+    pub(crate) fn receive_level(&self) -> Level {
+        if !self.is_handshaking() {
+            Level::OneRtt
+        } else if self.left_initial {
+            Level::Handshake
+        } else {
+            Level::Initial
+        }
+    }
+
+    /// The next bytes of the CRYPTO stream of `level`.
+    ///
+    /// # Errors
+    ///
+    /// What the connection ends with: a TLS alert as 0x100 + alert (RFC 9001 section 4.8),
+    /// PROTOCOL_VIOLATION for bytes at a level where there is nothing (more) to say,
+    /// CRYPTO_BUFFER_EXCEEDED for a message that is too long.
+    pub(crate) fn on_crypto(&mut self, level: Level, data: &[u8]) -> Result<(), TransportError> {
+        let mut data = data;
+        while !data.is_empty() {
+            if level == Level::ZeroRtt {
+                // RFC 9001 section 8.3.
+                return Err(violation("CRYPTO in a 0-RTT packet"));
+            }
+            if level != self.receive_level() {
+                // RFC 9001 section 4.1.3.
+                return Err(violation(
+                    "CRYPTO bytes at a level that TLS does not read at",
+                ));
+            }
+            // One message at a time: with its last byte the level may change, and what then is
+            // left of `data` came at the wrong one.
+            let piece = self.messages.next(level, data)?;
+            let (bytes, rest) = data.split_at_checked(piece.bytes).unwrap_or((data, &[]));
+            if let Err(error) = self.connection.read_hs(bytes) {
+                return Err(from_tls(&error, self.connection.alert()));
+            }
+            self.extensions |= piece.ends_encrypted_extensions;
+            self.collect();
+            data = rest;
+        }
+        Ok(())
+    }
+
+    /// Takes from rustls what there is to send, and the keys.
+    fn collect(&mut self) {
+        loop {
+            let mut bytes = Vec::new();
+            let change = self.connection.write_hs(&mut bytes);
+            if bytes.is_empty() && change.is_none() {
+                return;
+            }
+            let level = self.send_level;
+            let change = change.map(|change| match change {
+                rustls::quic::KeyChange::Handshake { keys } => {
+                    self.left_initial = true;
+                    self.send_level = Level::Handshake;
+                    KeyChange::Handshake { keys }
+                }
+                rustls::quic::KeyChange::OneRtt { keys, next } => {
+                    self.send_level = Level::OneRtt;
+                    let next = NextKeys::Tls(next);
+                    KeyChange::OneRtt { keys, next }
+                }
+            });
+            self.flights.push_back(Flight {
+                level,
+                bytes,
+                change,
+            });
+        }
+    }
+
+    /// What is to be sent in CRYPTO frames, appended to `out`, with its level, and the keys to
+    /// install after it. Call until `None`.
+    pub(crate) fn poll_send(&mut self, out: &mut Vec<u8>) -> Option<(Level, Option<KeyChange>)> {
+        let flight = self.flights.pop_front()?;
+        out.extend_from_slice(&flight.bytes);
+        Some((flight.level, flight.change))
+    }
+
+    /// The peer's transport parameters, encoded: from the exchange that counts, never from one
+    /// that a HelloRetryRequest undid. They are authenticated when the handshake is complete.
+    pub(crate) fn peer_params(&self) -> Option<&[u8]> {
+        if self.side.is_client() && !self.extensions {
+            return None;
+        }
+        self.connection.quic_transport_parameters()
+    }
+
+    /// A client's, before the server answers: the transport parameters that the server had in the
+    /// connection being resumed, for 0-RTT (RFC 9000 section 7.4.1).
+    pub(crate) fn remembered_params(&self) -> Option<&[u8]> {
+        if self.side.is_server() || self.extensions {
+            return None;
+        }
+        self.connection.quic_transport_parameters()
+    }
+
+    /// True until the handshake is complete (RFC 9001 section 4.1.1).
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.connection.is_handshaking()
+    }
+
+    /// Keys of 0-RTT packets: on a client that resumes and may send them, and on a server that
+    /// accepts them.
+    pub(crate) fn zero_rtt_keys(&self) -> Option<DirectionalKeys> {
+        self.connection.zero_rtt_keys()
+    }
+
+    /// Whether the server accepted 0-RTT. `None` as long as that is not known; `Some(false)` also
+    /// when none was asked for.
+    pub(crate) fn early_data_accepted(&self) -> Option<bool> {
+        match &self.connection {
+            Connection::Client(client) => self.extensions.then(|| client.is_early_data_accepted()),
+            Connection::Server(server) => {
+                self.left_initial.then(|| server.zero_rtt_keys().is_some())
+            }
+        }
+    }
+
+    /// A server's: 0-RTT is refused whatever the client offers. Before the ClientHello is fed.
+    pub(crate) fn reject_early_data(&mut self) {
+        if let Connection::Server(server) = &mut self.connection
+            && server.is_handshaking()
+        {
+            server.reject_early_data();
+        }
+    }
+
+    /// True when this connection resumes an earlier one. `None` as long as that is not known.
+    pub(crate) fn is_resumed(&self) -> Option<bool> {
+        self.connection
+            .handshake_kind()
+            .map(|kind| kind == rustls::HandshakeKind::Resumed)
+    }
+
+    /// The application protocol that was agreed on.
+    pub(crate) fn alpn(&self) -> Option<&[u8]> {
+        self.connection.alpn_protocol()
+    }
+
+    /// The peer's certificates, its own first.
+    pub(crate) fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        self.connection.peer_certificates()
+    }
+
+    /// The name that the client asked for, on a server.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        match &self.connection {
+            Connection::Client(_) => None,
+            Connection::Server(server) => server.server_name(),
+        }
+    }
+
+    /// The cipher suite that was agreed on.
+    pub(crate) fn cipher_suite(&self) -> Option<rustls::CipherSuite> {
+        Some(self.connection.negotiated_cipher_suite()?.suite())
+    }
+
+    /// The key exchange group that was agreed on.
+    pub(crate) fn key_exchange_group(&self) -> Option<rustls::NamedGroup> {
+        Some(self.connection.negotiated_key_exchange_group()?.name())
+    }
+
+    /// Session tickets that a client received in this connection.
+    pub(crate) fn tickets_received(&self) -> u32 {
+        match &self.connection {
+            Connection::Client(client) => client.tls13_tickets_received(),
+            Connection::Server(_) => 0,
+        }
+    }
+
+    /// Key material for the application (RFC 8446 section 7.5).
+    ///
+    /// # Errors
+    ///
+    /// While the handshake is not complete, and for an `output` longer than 255 hashes.
+    pub(crate) fn export_keying_material<T: AsMut<[u8]>>(
+        &self,
+        output: T,
+        label: &[u8],
+        context: Option<&[u8]>,
+    ) -> Result<T, rustls::Error> {
+        self.connection
+            .export_keying_material(output, label, context)
+    }
+}
+
+/// Whether a client's configuration fits QUIC.
+pub(crate) fn check_client_config(config: &rustls::ClientConfig) -> Result<(), TlsError> {
+    if config.alpn_protocols.is_empty() {
+        return Err(TlsError::NoAlpn);
+    }
+    Ok(())
+}
+
+/// Whether a server's configuration fits QUIC.
+pub(crate) fn check_server_config(config: &rustls::ServerConfig) -> Result<(), TlsError> {
+    if config.alpn_protocols.is_empty() {
+        return Err(TlsError::NoAlpn);
+    }
+    match config.max_early_data_size {
+        0 | u32::MAX => Ok(()),
+        other => Err(TlsError::EarlyDataSize(other)),
+    }
+}
