@@ -1,91 +1,90 @@
 //! RFC 9001 appendix A and RFC 9369 appendix A, through the functions that real packets take.
 
-use serde_json::Value;
+use std::collections::HashMap;
 
 use super::hex;
 use crate::crypto::packet;
 use crate::crypto::{AeadLimits, Level, Protection};
 use crate::wire::{ConnectionId, Side, Version};
 
-fn vectors() -> Value {
-    serde_json::from_str(include_str!(
-        "../../../tests/vectors/packet-protection.json"
-    ))
-    .unwrap()
+/// The samples of one version.
+struct Samples {
+    version: Version,
+    values: HashMap<&'static str, &'static str>,
 }
 
-fn bytes(value: &Value) -> Vec<u8> {
-    hex(value.as_str().unwrap())
-}
-
-/// Both versions with their part of the vectors.
-fn versions(vectors: &Value) -> [(Version, &Value); 2] {
-    let of = |name| &vectors["versions"][name];
-    [(Version::V1, of("v1")), (Version::V2, of("v2"))]
-}
-
-fn protection(side: Side, version: Version, vector: &Value) -> Protection {
-    let dcid = ConnectionId::new(&bytes(&vector["dcid"])).unwrap();
-    Protection::new(side, version, &dcid, AeadLimits::default()).unwrap()
-}
-
-/// Header and payload of an Initial packet, padded to its length.
-fn plain(packet: &Value, payload: &str) -> (Vec<u8>, usize) {
-    let header = bytes(&packet["header"]);
-    let mut payload = bytes(&packet[payload]);
-    if let Some(len) = packet["payload_length"].as_u64() {
-        payload.resize(len as usize, 0);
+impl Samples {
+    fn text(&self, name: &str) -> &'static str {
+        self.values[name]
     }
-    let header_len = header.len();
-    ([header, payload].concat(), header_len)
+
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        hex(self.text(name))
+    }
+
+    fn number(&self, name: &str) -> u64 {
+        self.text(name).parse().unwrap()
+    }
+
+    fn protection(&self, side: Side) -> Protection {
+        let dcid = ConnectionId::new(&self.bytes("dcid")).unwrap();
+        Protection::new(side, self.version, &dcid, AeadLimits::default()).unwrap()
+    }
 }
 
-/// Seals as one side and compares with the sample, then opens the sample as the other.
-fn both_ways(sender: &mut Protection, receiver: &mut Protection, packet: &Value, payload: &str) {
-    let (plain, header_len) = plain(packet, payload);
-    let pn = packet["packet_number"].as_u64().unwrap();
-    let pn_len = usize::from(plain[0] & 3) + 1;
-    let pn_offset = header_len - pn_len;
+/// The samples of both versions.
+fn samples() -> [Samples; 2] {
+    let of = |version, prefix| Samples {
+        version,
+        values: include_str!("../../../tests/vectors/packet-protection.txt")
+            .lines()
+            .filter_map(|line| line.strip_prefix(prefix)?.split_once(' '))
+            .collect(),
+    };
+    [of(Version::V1, "v1."), of(Version::V2, "v2.")]
+}
 
-    let mut sealed = plain.clone();
-    sealed.resize(plain.len() + packet::TAG_LEN, 0);
-    sender
+/// An Initial packet: seals as one side and compares with the sample, then opens the sample as the
+/// other.
+fn both_ways(samples: &Samples, sender: Side, packet: &str, payload: &str) {
+    let of = |field| samples.bytes(&format!("{packet}.{field}"));
+    let header = of("header");
+    let mut payload = of(payload);
+    if packet == "client_initial" {
+        payload.resize(samples.number("client_initial.payload_length") as usize, 0);
+    }
+    let pn = samples.number(&format!("{packet}.packet_number"));
+    let pn_len = usize::from(header[0] & 3) + 1;
+    let pn_offset = header.len() - pn_len;
+
+    let mut sealed = [&header[..], &payload, &[0; packet::TAG_LEN]].concat();
+    samples
+        .protection(sender)
         .seal(Level::Initial, &mut sealed, pn_offset, pn_len, pn)
         .unwrap();
-    assert_eq!(sealed, bytes(&packet["packet"]));
+    assert_eq!(sealed, of("packet"));
 
-    let opened = receiver
+    let opened = samples
+        .protection(sender.peer())
         .open(Level::Initial, &mut sealed, pn_offset, 0)
         .unwrap();
     assert_eq!(opened.pn, pn);
-    assert_eq!(sealed[..header_len], plain[..header_len]);
-    assert_eq!(sealed[opened.payload], plain[header_len..]);
+    assert_eq!(sealed[..header.len()], header);
+    assert_eq!(sealed[opened.payload], payload);
 }
 
 #[test]
 fn client_initial() {
     // Q26, Q27, Q21
-    let vectors = vectors();
-    for (version, vector) in versions(&vectors) {
-        let mut client = protection(Side::Client, version, vector);
-        let mut server = protection(Side::Server, version, vector);
-        let packet = &vector["client_initial"];
-        both_ways(&mut client, &mut server, packet, "crypto_frame");
+    for samples in samples() {
+        both_ways(&samples, Side::Client, "client_initial", "crypto_frame");
     }
 }
 
 #[test]
 fn server_initial() {
     // Q26, Q27, Q21
-    let vectors = vectors();
-    for (version, vector) in versions(&vectors) {
-        let mut client = protection(Side::Client, version, vector);
-        let mut server = protection(Side::Server, version, vector);
-        both_ways(
-            &mut server,
-            &mut client,
-            &vector["server_initial"],
-            "payload",
-        );
+    for samples in samples() {
+        both_ways(&samples, Side::Server, "server_initial", "payload");
     }
 }
