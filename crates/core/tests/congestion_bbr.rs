@@ -39,6 +39,8 @@ fn startup_finds_the_rate_and_drain_empties_the_queue() {
     assert_eq!(names[..2], ["startup", "drain"]);
     assert!(names[2].starts_with("probe_bw"), "{names:?}");
     assert_eq!(flow.lost, 0);
+    // Twice what fits, and what the gain of a probe and the offload budget add.
+    assert!(flow.cc.window() <= 3 * 37_500, "{}", flow.cc.window());
     // The rate it paces at in the phase it is in now is within the gains of the path's.
     let rate = flow.cc.pacing_rate(&flow.rtt).unwrap();
     let (least, most) = (net.path.rate * 88 / 100, net.path.rate * 127 / 100);
@@ -159,11 +161,13 @@ fn one_percent_of_random_loss_costs_little() {
     assert!(rates[0] > rates[1] * 5, "{rates:?}");
 }
 
-// draft-ietf-ccwg-bbr A.12, A.13: acknowledgements in bundles of 20 ms do not stall it.
+// draft-ietf-ccwg-bbr A.12, A.13: acknowledgements in bundles of 40 ms, four round trips, do not
+// stall it: what arrives beyond the rate is added to the window.
 #[test]
 fn bundled_acknowledgements_are_made_up_for() {
     let path = Path {
-        ack_every: Some(ms(20)),
+        rtt: ms(10),
+        ack_every: Some(ms(40)),
         ..deep()
     };
     let mut net = Net::one(path, Algorithm::Bbr);

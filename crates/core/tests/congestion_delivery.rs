@@ -58,6 +58,23 @@ fn compressed_acknowledgements_do_not_inflate_the_rate() {
     assert_eq!(sample.rate, Some(10 * MSS * 1000 / 151));
 }
 
+// Section 2.2: an acknowledgement that was late makes the next ones seem fast; the time it took to
+// send bounds the rate.
+#[test]
+fn the_rate_of_sending_bounds_the_rate() {
+    let mut rates = RateSampler::new();
+    let first = rates.on_sent(at(0), 0, MSS);
+    let second = rates.on_sent(at(1), MSS, MSS);
+    rates.on_acked(at(100), at(0), MSS, &first);
+    rates.finish_ack(at(100), None);
+    let third = rates.on_sent(at(101), MSS, MSS);
+    rates.on_acked(at(121), at(1), MSS, &second);
+    rates.on_acked(at(121), at(101), MSS, &third);
+    let sample = rates.finish_ack(at(121), Some(ms(20))).unwrap();
+    // Acknowledged within 21 ms of the last, but sent 101 ms after it.
+    assert_eq!((sample.delivered, sample.interval), (2 * MSS, ms(101)));
+}
+
 // Section 3.3: the newest packet decides, whatever the order in which they are named.
 #[test]
 fn the_newest_packet_decides() {

@@ -5,7 +5,7 @@ mod link;
 
 use link::{DATAGRAM, Flow, Net, Path, at, ms};
 use weir_core::congestion::Algorithm;
-use weir_core::time::Instant;
+use weir_core::time::{Duration, Instant};
 
 // Q150: each algorithm that can be selected fills 10 Mbit/s x 30 ms with 25 datagrams of queue to
 // nine tenths, slow start included.
@@ -119,4 +119,21 @@ fn a_paced_start_fits_a_short_queue() {
     net.run_to(at(100));
     assert_eq!(net.flows[0].lost, 0);
     assert!(net.flows[0].cc.window() > 40 * DATAGRAM);
+}
+
+// Q151: at 10 Gbit/s and a tenth of a millisecond, timers of a millisecond hold no algorithm back.
+#[test]
+fn coarse_timers_do_not_hold_back_a_fast_path() {
+    for algorithm in Algorithm::ALL {
+        let path = Path {
+            rate: 1_250_000_000,
+            rtt: Duration::from_micros(100),
+            buffer: 1_000,
+            ..Path::usual()
+        };
+        let mut net = Net::one(path, algorithm);
+        net.run_to(at(50));
+        let rate = net.goodput(0, ms(100));
+        assert!(rate >= net.path.rate * 95 / 100, "{algorithm}: {rate}");
+    }
 }
