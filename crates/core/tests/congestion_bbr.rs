@@ -202,7 +202,7 @@ fn an_application_limited_flow_stays_in_startup() {
     assert_eq!(names(&net.flows[0]), ["startup"]);
 }
 
-// draft-ietf-ccwg-bbr 5.3.4.3: ProbeRTT in Startup leads back to Startup.
+// draft-ietf-ccwg-bbr A.20: ProbeRTT in Startup leads back to Startup.
 #[test]
 fn probing_the_round_trip_in_startup_returns_to_it() {
     let mut flow = Flow::new(Algorithm::Bbr, Instant::ZERO, 1);
@@ -230,7 +230,7 @@ fn it_recovers_from_a_blackout() {
     assert!(rate >= net.path.rate * 9 / 10, "{rate}");
 }
 
-// draft-ietf-ccwg-bbr 5.3.3.9: two flows share.
+// draft-ietf-ccwg-bbr 3.1: two flows share.
 #[test]
 fn two_flows_share() {
     let flows = vec![

@@ -149,7 +149,7 @@ fn high_loss_ends_startup() {
     assert_eq!(path.bbr.inflight_longterm(), None);
 }
 
-// draft-ietf-ccwg-bbr 3.6: a mark is congestion. It ends Startup; a report without one does not.
+// draft-ietf-ccwg-bbr 3.7: a mark is congestion. It ends Startup; a report without one does not.
 #[test]
 fn a_mark_ends_startup() {
     let mut path = Path::new();
@@ -177,7 +177,7 @@ fn a_mark_while_cruising_lowers_the_rate() {
     assert!(path.bbr.window() <= window);
 }
 
-// draft-ietf-ccwg-bbr 5.3.3.6, A.19: losses over two percent end the probe at once and bound what
+// draft-ietf-ccwg-bbr 5.3.3.7, A.18: losses over two percent end the probe at once and bound what
 // may be in flight; if they were none, it probes again and the bound is gone.
 #[test]
 fn losses_end_a_probe_and_spurious_ones_do_not() {
@@ -244,7 +244,7 @@ fn the_first_pacing_rate() {
     assert_eq!(bbr.pacing_rate(&rtt), Some(12_000 * 10 * 277 / 100));
 }
 
-// draft-ietf-ccwg-bbr 5.6.4.4: four datagrams stay in flight whatever the losses.
+// draft-ietf-ccwg-bbr 5.6.4.3: four datagrams stay in flight whatever the losses.
 #[test]
 fn four_datagrams_stay() {
     let mut path = Path::new();

@@ -22,7 +22,7 @@
 //! - The draft marks the connection application-limited during ProbeRTT. The sampler belongs to the
 //!   owner here, so BBR remembers which samples that would have marked.
 //! - A mark by a router counts as loss: it ends Startup and a bandwidth probe, else the short-term
-//!   model is lowered (section 3.6 asks only that it be treated as congestion).
+//!   model is lowered (section 3.7 asks only that it be treated as congestion).
 //! - Persistent congestion sets the window to the least of RFC 9002 7.6.2, and it grows from there;
 //!   it returns to what it was only if the losses turn out not to have been any.
 
