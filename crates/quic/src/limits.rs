@@ -37,3 +37,35 @@ pub const MAX_CLIENT_HELLO: u32 = 16_384;
 /// Most bytes of any other TLS message: a certificate chain is the longest. What rustls takes at
 /// most, in bytes.
 pub const MAX_HANDSHAKE_MESSAGE: u32 = 65_535;
+
+// What was sent and received (recovery/).
+
+/// Most ranges of received packet numbers kept and told in one ACK (RFC 9000 section 13.2.3):
+/// losses of two round trips fit, and a frame of them still fits into one packet.
+pub(crate) const MAX_ACK_RANGES: usize = 64;
+/// Most packets in flight in one space. 2^17 packets of 1,452 bytes are 190 MB: a second at
+/// 1.5 Gbit/s, or 100 ms at 15 Gbit/s.
+pub(crate) const MAX_SENT_PACKETS: usize = 1 << 17;
+/// Packets without ack-eliciting frames that are remembered at once. They only serve to learn that
+/// the peer has seen an ACK; the newest of 64 unacknowledged ones is as good as a thousand.
+pub(crate) const MAX_TRACKED_ACK_ONLY: usize = 64;
+/// After this many packets in a row that elicit no answer one is made to (RFC 9000 section 13.2.4).
+pub(crate) const ACK_ONLY_RUN: u32 = 32;
+/// Packets declared lost that are remembered in each space, to know a late acknowledgement.
+pub(crate) const MAX_REMEMBERED_LOST: usize = 256;
+/// Skipped packet numbers that are remembered (RFC 9000 section 21.4).
+pub(crate) const MAX_SKIPPED: usize = 8;
+/// The first packet number is skipped within this many packets ..
+pub(crate) const FIRST_SKIP_PERIOD: u64 = 128;
+/// .. and the period doubles up to this many: one packet number in a hundred thousand.
+pub(crate) const MAX_SKIP_PERIOD: u64 = 1 << 17;
+/// The reordering threshold grows to this many packets and no further (RFC 9002 section 6.1.1).
+pub(crate) const MAX_PACKET_THRESHOLD: u64 = 64;
+/// The time threshold grows to this many eighths of a round trip (RFC 9002 section 6.1.2).
+pub(crate) const MAX_TIME_THRESHOLD_EIGHTHS: u32 = 16;
+/// A probe time-out is not doubled more often than this.
+pub(crate) const MAX_PTO_SHIFT: u32 = 10;
+/// Nor does doubling take it beyond this, in seconds (RFC 6298 2.5 permits a bound of 60).
+pub(crate) const MAX_PTO_SECS: u64 = 60;
+/// Oldest packets whose frames are offered again when a probe is due, in each space.
+pub(crate) const PROBE_PACKETS: usize = 2;
