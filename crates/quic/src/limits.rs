@@ -69,3 +69,8 @@ pub(crate) const MAX_PTO_SHIFT: u32 = 10;
 pub(crate) const MAX_PTO_SECS: u64 = 60;
 /// Oldest packets whose frames are offered again when a probe is due, in each space.
 pub(crate) const PROBE_PACKETS: usize = 2;
+/// Versions kept of a peer's `version_information` (RFC 9368 section 3); the rest is checked and
+/// left out. A peer that speaks more of what we speak does not exist.
+pub const MAX_AVAILABLE_VERSIONS: usize = 32;
+/// Unknown transport parameters that are watched for coming twice (RFC 9000 section 7.4).
+pub const MAX_UNKNOWN_PARAMETERS: usize = 64;
