@@ -1,6 +1,6 @@
 //! The command line: the subcommands, and the options that several of them share.
 
-use crate::{connect, echo, key, lab, listen, perf, try_out};
+use crate::{connect, doctor, echo, key, lab, listen, perf, try_out};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Perf(perf::PerfCommand),
     /// A bad network on purpose: a proxy for UDP and TCP that delays, loses, reorders, corrupts, rebinds
     Lab(Box<lab::LabArgs>),
+    /// What this machine and the path to a peer allow, and what to do about the rest
+    Doctor(doctor::DoctorArgs),
 }
 
 impl Command {
@@ -54,6 +56,7 @@ impl Command {
             Self::Echo(command) => command.common(),
             Self::Perf(command) => command.common(),
             Self::Lab(args) => &args.common,
+            Self::Doctor(args) => &args.common,
         }
     }
 }

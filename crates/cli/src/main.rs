@@ -2,6 +2,7 @@
 
 mod args;
 mod connect;
+mod doctor;
 mod echo;
 mod key;
 mod lab;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Echo(command) => echo::run(command),
         Command::Perf(command) => perf::run(command),
         Command::Lab(args) => lab::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -21,6 +21,7 @@ const COMMANDS: &[&[&str]] = &[
     &["perf", "server"],
     &["perf", "client"],
     &["lab"],
+    &["doctor"],
 ];
 
 #[test]
@@ -70,6 +71,8 @@ fn wrong_usage_is_exit_code_2_and_goes_to_stderr() {
         &["connect", "127.0.0.1:1", "-L", "8080:127.0.0.1:80"],
         &["listen", "--allow-peer", "neither a peer nor a file"],
         &["listen", "--allow-any-peer", "--allow-to", "10.0.0.0/99"],
+        &["doctor", "no-port"],
+        &["doctor", "127.0.0.1:1", "--timeout", "soon"],
         &["lab"],
         &["lab", "--to", "no port"],
         &["lab", "--to", "127.0.0.1:1", "--loss", "2"],
