@@ -54,7 +54,11 @@ fn one(unit: &Unit) {
         }
         Err(error) => assert!(!error.status().as_str().is_empty()),
     }
-    for request in [Request::Datagrams, Request::Control(Default::default())] {
+    let listen = Request::ListenDatagrams {
+        id: 1,
+        bind: ([0; 4], 0).into(),
+    };
+    for request in [listen, Request::Control(Default::default())] {
         answer(&request, unit);
     }
     if let Ok(notice) = Notice::read(unit) {

@@ -46,7 +46,7 @@ pub(crate) struct ListenArgs {
     #[arg(long)]
     pub(crate) allow_any_peer: bool,
 
-    /// What peers may reach: HOST:PORT, a network (10.0.0.0/8, 10.0.0.0/8:22), any or none
+    /// What peers may reach, by TCP and UDP: HOST:PORT, a network (10.0.0.0/8, 10.0.0.0/8:22), any or none
     #[arg(long, value_name = "RULE")]
     pub(crate) allow_to: Vec<String>,
 
@@ -61,6 +61,10 @@ pub(crate) struct ListenArgs {
     /// How long what runs may go on after the first Ctrl-C
     #[arg(long, default_value = "10s", value_parser = units::parse_time, value_name = "TIME")]
     pub(crate) grace: Duration,
+
+    /// How long a UDP client that is silent keeps its port on this side
+    #[arg(long, default_value = "120s", value_parser = units::parse_time, value_name = "TIME")]
+    pub(crate) udp_idle: Duration,
 
     #[command(flatten)]
     pub(crate) common: Common,
@@ -125,6 +129,7 @@ fn peers(args: &ListenArgs, via: Via) -> Result<AllowPeers, Failure> {
 fn config(args: &ListenArgs) -> Result<ServerConfig, Failure> {
     let mut config = ServerConfig::default();
     config.grace = args.grace;
+    config.udp_idle = args.udp_idle;
     if !args.allow_to.is_empty() {
         config.allow_to = AllowTo::from_rules(&args.allow_to)
             .map_err(|error| Failure::usage(format!("--allow-to {error}")))?;

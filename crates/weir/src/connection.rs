@@ -36,7 +36,14 @@ impl Connection {
         }
     }
 
-    fn layer(&self) -> &Arc<dyn StreamLayer> {
+    /// This connection with another layer, which may hold the connection and pass calls on to its layer.
+    #[cfg(test)]
+    pub(crate) fn wrapped(self, wrap: impl FnOnce(Self) -> Arc<dyn StreamLayer>) -> Self {
+        let info = self.inner.info.clone();
+        Connection::new(wrap(self), info)
+    }
+
+    pub(crate) fn layer(&self) -> &Arc<dyn StreamLayer> {
         &self.inner.layer
     }
 

@@ -139,11 +139,6 @@ async fn socks_replies_tell_why() {
         "an unknown name"
     );
     assert_eq!(ask(2, vec![1, 0, 0, 0, 0], 0).await, 7, "BIND");
-    assert_eq!(
-        ask(3, vec![1, 0, 0, 0, 0], 0).await,
-        7,
-        "UDP ASSOCIATE over a way without datagrams"
-    );
 }
 
 #[tokio::test]

@@ -60,7 +60,11 @@ impl Raw {
             .await
             .unwrap()
             .expect("an answer");
-        read_answer(&Request::Datagrams, &unit)
+        let request = Request::Listen {
+            id: 0,
+            bind: "127.0.0.1:0".parse().unwrap(),
+        };
+        read_answer(&request, &unit)
             .unwrap()
             .expect_err("a refusal")
     }
@@ -105,7 +109,13 @@ async fn garbage_and_endless_headers_are_refused() {
         (&[1, 2, 0, 7, 1, 127, 0, 0, 1, 0, 0], Status::Malformed),
         (&[1, 2, 0, 7, 9, 127, 0, 0, 1, 0, 80], Status::Malformed),
         (&[1, 99, 0, 0], Status::Unsupported),
-        (&[1, 5, 0, 0], Status::Unsupported),
+        (&[1, 5, 0, 0], Status::Malformed),
+        // A flow number of the listening side's own.
+        (&[1, 5, 0, 8, 1, 1, 127, 0, 0, 1, 0, 80], Status::Malformed),
+        (
+            &[1, 7, 0, 12, 0, 0, 0, 0, 1, 1, 127, 0, 0, 1, 0, 80],
+            Status::NotAllowed,
+        ),
         (&accepted, Status::NotAllowed),
     ] {
         let refusal = raw.refusal(bytes).await;

@@ -14,54 +14,13 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tunnel_common::{
-    Client, Server, Tunnel, check_echo, client_config, echo, exchange, identity, pattern, serve,
-    soon, until,
+    Client, Place, Server, Tunnel, check_echo, client_config, echo, exchange, identity, pattern,
+    serve, soon, until,
 };
 use weir::tunnel::{
     AllowPeers, ClientError, ForwardKind, ServerConfig, StreamPhase, TunnelClient, TunnelState,
 };
-use weir::{Endpoint, Identity, Via};
-
-/// A server with a fixed key and place, to come back after a crash.
-struct Place {
-    identity: Identity,
-    friend: Identity,
-    bind: String,
-}
-
-impl Place {
-    /// The address may be in use for a moment, by a server that is just going.
-    async fn serve(&self) -> Server {
-        soon("the address", async {
-            let free = || std::net::TcpListener::bind(&self.bind);
-            while self.bind != "127.0.0.1:0" && free().is_err() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await;
-        let mut peers = AllowPeers::none();
-        peers.add(self.friend.peer_id());
-        let config = ServerConfig::default();
-        Server::start(self.identity.clone(), &self.bind, Via::Yamux, peers, config).await
-    }
-
-    async fn start(options: &[(&str, &str)]) -> (Self, Server, Client) {
-        let mut place = Self {
-            identity: identity(),
-            friend: identity(),
-            bind: "127.0.0.1:0".to_owned(),
-        };
-        let server = place.serve().await;
-        place.bind = server.address.to_string();
-        let peer = format!("{}@{}", place.identity.peer_id(), place.bind);
-        let mut config = client_config(&peer, options);
-        config.backoff.min = Duration::from_millis(20);
-        config.backoff.max = Duration::from_millis(200);
-        config.wait_for_connection = Duration::from_secs(5);
-        let client = Client::start(place.friend.clone(), Via::Yamux, config).await;
-        (place, server, client)
-    }
-}
+use weir::{Endpoint, Via};
 
 #[tokio::test]
 async fn a_tunnel_outlives_its_server() {

@@ -21,10 +21,12 @@ use weir::{ConnectError, Identity, Target, Via};
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  weir connect 12D3KooW..@198.51.100.7:4433 -L 8080:127.0.0.1:80 -R 2222:127.0.0.1:22 -D 1080\n  \
+    weir connect 12D3KooW..@198.51.100.7:4433 -L udp:5353:10.0.0.1:53   # DNS: dig -p 5353 @127.0.0.1\n  \
     weir connect --status\n\n\
     `weir listen` prints the line to begin with. -L, -R and -D may each be given several times; they\n\
     listen on loopback unless an address says otherwise, and names are looked up on the side that\n\
-    connects to them. A lost connection is dialled again by itself.\n\
+    connects to them. `udp:` before -L and -R forwards datagrams; -D takes both, TCP and UDP.\n\
+    A lost connection is dialled again by itself.\n\
     Ctrl-C lets what runs finish; a second one ends it at once."
 )]
 pub(crate) struct ConnectArgs {
@@ -37,14 +39,14 @@ pub(crate) struct ConnectArgs {
     pub(crate) via: Via,
 
     /// Listen here, connect from there
-    #[arg(short = 'L', value_name = "[BIND:]PORT:HOST:PORT")]
+    #[arg(short = 'L', value_name = "[udp:][BIND:]PORT:HOST:PORT")]
     pub(crate) local: Vec<LocalForward>,
 
     /// Listen there, connect from here
-    #[arg(short = 'R', value_name = "[BIND:]PORT:HOST:PORT")]
+    #[arg(short = 'R', value_name = "[udp:][BIND:]PORT:HOST:PORT")]
     pub(crate) remote: Vec<RemoteForward>,
 
-    /// A SOCKS5 proxy here whose connections go out from there
+    /// A SOCKS5 proxy here whose connections and datagrams go out from there
     #[arg(short = 'D', value_name = "[BIND:]PORT")]
     pub(crate) socks: Vec<SocksForward>,
 
@@ -55,6 +57,10 @@ pub(crate) struct ConnectArgs {
     /// How long what runs may go on after the first Ctrl-C
     #[arg(long, default_value = "10s", value_parser = units::parse_time, value_name = "TIME")]
     pub(crate) grace: Duration,
+
+    /// How long a UDP client that is silent keeps its port on the far side
+    #[arg(long, default_value = "120s", value_parser = units::parse_time, value_name = "TIME")]
+    pub(crate) udp_idle: Duration,
 
     /// Show the tunnels of this user that run, and what holds each stream back
     #[arg(long, conflicts_with_all = ["local", "remote", "socks"])]
@@ -128,6 +134,7 @@ async fn tunnel(args: &ConnectArgs, peer: &Target, identity: Identity) -> Outcom
     config.remote = args.remote.clone();
     config.socks = args.socks.clone();
     config.grace = args.grace;
+    config.udp_idle = args.udp_idle;
     let outcome = tokio::select! {
         client = TunnelClient::start(endpoint.clone(), config) => match client {
             Ok(client) => {

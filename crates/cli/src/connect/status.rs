@@ -4,7 +4,7 @@ use crate::out::{Failure, Outcome, Table, json_line, say, show};
 use crate::units;
 use std::time::Duration;
 use weir::Target;
-use weir::tunnel::{self, Status, TunnelState};
+use weir::tunnel::{self, Status, StreamStatus, TunnelState};
 
 /// Shows all tunnels of this user, or those to one peer.
 pub(super) async fn run(peer: Option<&Target>, json: bool) -> Outcome {
@@ -52,6 +52,12 @@ fn in_words(tunnel: &Status) -> String {
             units::bytes(connection.memory_used),
             units::bytes(connection.memory_limit),
         ));
+        if connection.unknown_datagrams > 0 {
+            let unknown = connection.unknown_datagrams;
+            lines.push(format!(
+                "  {unknown} datagrams belonged to no flow and were dropped"
+            ));
+        }
     }
     for forward in &tunnel.forwards {
         let bind = forward.bind.as_deref().unwrap_or("(not listening)");
@@ -60,7 +66,8 @@ fn in_words(tunnel: &Status) -> String {
             .as_deref()
             .map(|to| format!(" -> {to}"))
             .unwrap_or_default();
-        lines.push(format!("  {} {bind}{to}", forward.kind.option()));
+        let transport = forward.transport.prefix();
+        lines.push(format!("  {} {transport}{bind}{to}", forward.kind.option()));
     }
     if !tunnel.streams.is_empty() {
         lines.push(streams(tunnel));
@@ -89,6 +96,23 @@ fn headline(tunnel: &Status) -> String {
     line
 }
 
+/// Bytes, and of a UDP flow the datagrams that they came in.
+fn amount(bytes: u64, datagrams: Option<u64>) -> String {
+    match datagrams {
+        Some(datagrams) => format!("{} in {datagrams}", units::bytes(bytes)),
+        None => units::bytes(bytes),
+    }
+}
+
+/// What a stream waits for; of a UDP flow, which waits for nothing, also what it lost by that.
+fn held_by(stream: &StreamStatus) -> String {
+    let held = stream.held_by();
+    match stream.datagrams {
+        Some(counts) if counts.dropped > 0 => format!("{held}; {} dropped", counts.dropped),
+        _ => held,
+    }
+}
+
 fn streams(tunnel: &Status) -> String {
     let mut table = Table::new(&[
         "  stream",
@@ -106,11 +130,14 @@ fn streams(tunnel: &Status) -> String {
         table.row([
             format!("  {number}"),
             stream.from.clone(),
-            stream.to.clone(),
+            format!("{}{}", stream.transport.prefix(), stream.to),
             units::time(Duration::from_secs_f64(stream.age_secs.max(0.0))),
-            units::bytes(stream.sent),
-            units::bytes(stream.received),
-            stream.held_by(),
+            amount(stream.sent, stream.datagrams.map(|counts| counts.sent)),
+            amount(
+                stream.received,
+                stream.datagrams.map(|counts| counts.received),
+            ),
+            held_by(stream),
         ]);
     }
     table.to_string()

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tracing::{info, warn};
 use weir_core::rng::rng_from_seed;
 
@@ -14,9 +14,10 @@ use super::listener;
 use super::session::{Session, SessionError, Unusable};
 use super::shared::ClientCore;
 use super::shutdown::Shutdown;
-use super::spec::{LocalForward, RemoteForward, SocksForward};
+use super::spec::{LocalForward, RemoteForward, SocksForward, Transport};
 use super::status::{ForwardStatus, Status};
 use super::tasks::{Tasks, TasksGuard};
+use super::udp::{self, Entrance};
 use super::{local, socks};
 use crate::endpoint::Endpoint;
 use crate::error::ConnectError;
@@ -35,6 +36,12 @@ pub struct ClientConfig {
     pub socks: Vec<SocksForward>,
     /// Connections forwarded at once, of all kinds together; more are refused. 4,096.
     pub max_connections: usize,
+    /// UDP flows at once, of all kinds together; at each forward a new one ends the one that has been idle longest. 512.
+    pub max_udp_flows: usize,
+    /// Destinations of one SOCKS association at once; a new one ends the one that has been idle longest. 128.
+    pub max_udp_flows_of_association: usize,
+    /// How long a UDP flow lives that carries nothing. 120 s.
+    pub udp_idle: Duration,
     /// How long a connection that comes in while the peer is not reached may wait. 10 s.
     pub wait_for_connection: Duration,
     /// How long a dial may take, and the connecting for `-R`. 15 s.
@@ -66,6 +73,9 @@ impl ClientConfig {
             remote: Vec::new(),
             socks: Vec::new(),
             max_connections: 4096,
+            max_udp_flows: udp::FLOWS_ASKED,
+            max_udp_flows_of_association: udp::FLOWS_OF_ASSOCIATION,
+            udp_idle: udp::IDLE,
             wait_for_connection: Duration::from_secs(10),
             dial_timeout: Duration::from_secs(15),
             request_timeout: Duration::from_secs(20),
@@ -144,6 +154,7 @@ pub struct TunnelClient {
 /// A bound listener of `-L` (with its index) or `-D`.
 enum Bound {
     Local(usize, TcpListener, SocketAddr),
+    Datagrams(usize, UdpSocket, SocketAddr),
     Socks(TcpListener, SocketAddr),
 }
 
@@ -153,7 +164,7 @@ impl TunnelClient {
     pub async fn start(endpoint: Endpoint, config: ClientConfig) -> Result<Self, ClientError> {
         let backoff = Backoff::new(config.backoff.clone(), rng_from_seed(config.seed));
         let core = Arc::new(ClientCore::new(config));
-        let listeners = bind_all(&core)?;
+        let listeners = bind_all(&core).await?;
         let mut backoff = backoff;
         let session = loop {
             match dial(&core, &endpoint, 1).await {
@@ -293,24 +304,36 @@ impl StatusView {
     }
 }
 
-fn bind_all(core: &ClientCore) -> Result<Vec<Bound>, ClientError> {
-    let bind = |forward: String, address| {
-        let fail = |source| ClientError::Bind {
-            forward: forward.clone(),
-            source,
-        };
-        let listener = listener::bind(address).map_err(fail)?;
-        let bound = listener.local_addr().map_err(fail)?;
-        Ok::<_, ClientError>((listener, bound))
-    };
+async fn bind_all(core: &ClientCore) -> Result<Vec<Bound>, ClientError> {
     let mut all = Vec::new();
     for (index, forward) in core.config.local.iter().enumerate() {
-        let (listener, bound) = bind(format!("-L {forward}"), forward.bind)?;
+        let fail = |source| ClientError::Bind {
+            forward: format!("-L {forward}"),
+            source,
+        };
+        let bound = match forward.transport {
+            Transport::Tcp => {
+                let listener = listener::bind(forward.bind).map_err(fail)?;
+                let bound = listener.local_addr().map_err(fail)?;
+                all.push(Bound::Local(index, listener, bound));
+                bound
+            }
+            Transport::Udp => {
+                let socket = udp::bind(forward.bind).await.map_err(fail)?;
+                let bound = socket.local_addr().map_err(fail)?;
+                all.push(Bound::Datagrams(index, socket, bound));
+                bound
+            }
+        };
         core.life(|life| life.local_bound.push(bound));
-        all.push(Bound::Local(index, listener, bound));
     }
     for forward in &core.config.socks {
-        let (listener, bound) = bind(format!("-D {forward}"), forward.bind)?;
+        let fail = |source| ClientError::Bind {
+            forward: format!("-D {forward}"),
+            source,
+        };
+        let listener = listener::bind(forward.bind).map_err(fail)?;
+        let bound = listener.local_addr().map_err(fail)?;
         core.life(|life| life.socks_bound.push(bound));
         all.push(Bound::Socks(listener, bound));
     }
@@ -326,6 +349,14 @@ fn serve_listener(core: &Arc<ClientCore>, listening: &Tasks, tasks: &Tasks, boun
             };
             info!("-L {bound} leads to {} as the far side sees it", forward.to);
             listening.spawn(local::serve(core, tasks, listener, bound, forward.to));
+        }
+        Bound::Datagrams(index, socket, bound) => {
+            let Some(forward) = core.config.local.get(index).cloned() else {
+                return;
+            };
+            let to = forward.to;
+            info!("-L udp:{bound} leads to {to} as the far side sees it");
+            listening.spawn(Entrance::local(&core, &tasks, bound, to).serve(socket));
         }
         Bound::Socks(listener, bound) => {
             info!("-D {bound} is a SOCKS proxy whose connections leave from the far side");

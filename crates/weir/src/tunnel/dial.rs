@@ -1,4 +1,4 @@
-//! TCP connections to what peers ask for: names resolved, every address checked, all of it within a time.
+//! TCP connections and UDP sockets to what peers ask for: names resolved, every address checked, all of it within a time.
 
 use std::future::Future;
 use std::io;
@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -99,6 +99,36 @@ impl Dialler {
                 ))
             }
         }
+    }
+
+    /// A UDP socket connected to `to` at an address that `allow` grants, so that it takes datagrams from there alone.
+    /// Of a name's addresses it is the first that a route leads to: whether anybody answers there, UDP does not tell.
+    pub(crate) async fn datagrams(
+        &self,
+        to: &Destination,
+        allow: &AllowTo,
+    ) -> Result<UdpSocket, Refusal> {
+        let addresses = match timeout(self.limit, self.addresses(to, allow)).await {
+            Ok(addresses) => addresses?,
+            Err(_) => {
+                let waited = self.limit.as_secs_f32();
+                let reason = format!("{to}: no address within {waited} s");
+                return Err(Refusal::new(Status::TimedOut, reason));
+            }
+        };
+        let mut addresses = addresses;
+        if matches!(&to.host, Host::Name(name) if name.is_localhost()) {
+            // Both families are this machine; resolvers and their like listen on IPv4 first of all.
+            addresses.sort_by_key(SocketAddr::is_ipv6);
+        }
+        let mut worst = None;
+        for address in addresses {
+            match connected(address).await {
+                Ok(socket) => return Ok(socket),
+                Err(error) => worst = worst.or(Some((address, error))),
+            }
+        }
+        Err(unreached(to, worst))
     }
 
     /// The addresses of a destination that `allow` grants; at least one.
@@ -206,10 +236,25 @@ async fn race(to: &Destination, addresses: Vec<SocketAddr>) -> Result<TcpStream,
             Some(Err(_)) | None => {}
         }
     }
-    Err(match worst {
+    Err(unreached(to, worst))
+}
+
+/// A UDP socket of the address's family, connected to it.
+async fn connected(address: SocketAddr) -> io::Result<UdpSocket> {
+    let any: IpAddr = match address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).await?;
+    socket.connect(address).await?;
+    Ok(socket)
+}
+
+fn unreached(to: &Destination, worst: Option<(SocketAddr, io::Error)>) -> Refusal {
+    match worst {
         Some((address, error)) => connect_failed(to, address, &error),
         None => Refusal::new(Status::Failed, format!("{to}: no address could be tried")),
-    })
+    }
 }
 
 fn not_allowed(to: &Destination, leads_to: Option<IpAddr>) -> Refusal {

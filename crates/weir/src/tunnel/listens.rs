@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 use tracing::{debug, info};
@@ -16,8 +16,10 @@ use super::listener::{accept_loop, bind};
 use super::peer::{PeerSession, log_end};
 use super::protocol::{Granted, Refusal, Request, Status, write_answer};
 use super::relay::{Relay, RelayError};
+use super::spec::Transport;
 use super::status::ForwardKind;
 use super::streams::{answer, ask, first_data, refuse};
+use super::udp::{self, Entrance};
 use super::units::{READ_MAX, UnitStream};
 use crate::security::PeerId;
 use crate::stream::{RecvStream, SendStream};
@@ -33,7 +35,16 @@ const ANSWER: Duration = Duration::from_secs(20);
 
 /// The addresses that peers listen at.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Listens(Arc<Mutex<HashMap<SocketAddr, Held>>>);
+pub(crate) struct Listens(Arc<Mutex<HashMap<Place, Held>>>);
+
+/// TCP and UDP have ports of their own.
+type Place = (Transport, SocketAddr);
+
+/// What is bound for a listen.
+enum Listener {
+    Tcp(TcpListener),
+    Udp(UdpSocket),
+}
 
 #[derive(Debug, Clone)]
 struct Held {
@@ -49,26 +60,26 @@ struct Held {
 /// One listen's entry; gone when it is dropped.
 struct Holding {
     listens: Listens,
-    address: SocketAddr,
+    place: Place,
     let_go: Arc<Notify>,
     _gone: watch::Sender<()>,
 }
 
 impl Drop for Holding {
     fn drop(&mut self) {
-        self.listens.lock().remove(&self.address);
+        self.listens.lock().remove(&self.place);
     }
 }
 
 impl Listens {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SocketAddr, Held>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Place, Held>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// If another connection of the same peer listens there, makes it stop: after a broken path, the peer knows of
     /// the break long before this side does.
-    async fn take_over(&self, address: SocketAddr, session: &PeerSession) {
-        let held = self.lock().get(&address).cloned();
+    async fn take_over(&self, place: Place, session: &PeerSession) {
+        let held = self.lock().get(&place).cloned();
         let Some(mut held) = held else { return };
         let same_peer = held.peer.is_some() && held.peer == session.connection.peer_id();
         if !same_peer || held.session == session.number {
@@ -85,7 +96,7 @@ impl Listens {
             .any(|held| held.session == session && held.id == id)
     }
 
-    fn hold(&self, address: SocketAddr, session: &PeerSession, id: u32) -> Holding {
+    fn hold(&self, place: Place, session: &PeerSession, id: u32) -> Holding {
         let let_go = Arc::new(Notify::new());
         let (gone_tx, gone) = watch::channel(());
         let peer = session.connection.peer_id();
@@ -96,10 +107,10 @@ impl Listens {
             let_go: Arc::clone(&let_go),
             gone,
         };
-        self.lock().insert(address, held);
+        self.lock().insert(place, held);
         Holding {
             listens: self.clone(),
-            address,
+            place,
             let_go,
             _gone: gone_tx,
         }
@@ -112,26 +123,29 @@ pub(crate) async fn serve(
     mut send: SendStream,
     mut recv: UnitStream<RecvStream>,
     id: u32,
-    address: SocketAddr,
+    place: Place,
 ) {
-    let (listener, holding, _slot) = match open(session, id, address).await {
+    let (transport, address) = place;
+    let (listener, holding, _slot) = match open(session, id, place).await {
         Ok(opened) => opened,
         Err(refusal) => {
-            session.log_refusal(&format!("listen at {address}"), &refusal);
+            let what = format!("listen at {}{address}", transport.prefix());
+            session.log_refusal(&what, &refusal);
             return refuse(send, recv, refusal).await;
         }
     };
-    let bound = holding.address;
+    let (_, bound) = holding.place;
+    let name = format!("{}{bound}", transport.prefix());
     if answer(&mut send, &Ok(Granted::Listening(bound)))
         .await
         .is_err()
     {
         return;
     }
-    info!("{} listens at {bound}", session.name);
+    info!("{} listens at {name}", session.name);
     let mut draining = session.draining.subscribe();
     let why = tokio::select! {
-        () = accept(session, listener, bound, id) => None,
+        () = take(session, listener, bound, id) => None,
         () = drained(&mut recv) => None,
         () = holding.let_go.notified() => {
             let reason = "taken over by a newer connection of the same peer";
@@ -148,7 +162,7 @@ pub(crate) async fn serve(
         || "the peer wants it no more".to_owned(),
         ToString::to_string,
     );
-    info!("{} no longer listens at {bound}: {words}", session.name);
+    info!("{} no longer listens at {name}: {words}", session.name);
     if let Some(refusal) = why {
         let mut wire = Vec::new();
         write_answer(&Err(refusal), &mut wire);
@@ -167,8 +181,9 @@ async fn drained(recv: &mut UnitStream<RecvStream>) {
 async fn open(
     session: &Arc<PeerSession>,
     id: u32,
-    address: SocketAddr,
-) -> Result<(TcpListener, Holding, OwnedSemaphorePermit), Refusal> {
+    place: Place,
+) -> Result<(Listener, Holding, OwnedSemaphorePermit), Refusal> {
+    let (transport, address) = place;
     let core = &session.core;
     if !core
         .config
@@ -190,11 +205,30 @@ async fn open(
     let slot = Arc::clone(&session.listens)
         .try_acquire_owned()
         .map_err(|_| Refusal::new(Status::TooMany, "too many listens"))?;
-    core.listens.take_over(address, session).await;
+    core.listens.take_over(place, session).await;
     let failed = |error: io::Error| Refusal::new(status_of(&error), format!("{address}: {error}"));
-    let listener = bind(address).map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, core.listens.hold(bound, session, id), slot))
+    let (listener, bound) = match transport {
+        Transport::Tcp => {
+            let listener = bind(address).map_err(failed)?;
+            let bound = listener.local_addr().map_err(failed)?;
+            (Listener::Tcp(listener), bound)
+        }
+        Transport::Udp => {
+            let socket = udp::bind(address).await.map_err(failed)?;
+            let bound = socket.local_addr().map_err(failed)?;
+            (Listener::Udp(socket), bound)
+        }
+    };
+    let holding = core.listens.hold((transport, bound), session, id);
+    Ok((listener, holding, slot))
+}
+
+/// Takes what comes to a listen and passes it back to the peer, for ever.
+async fn take(session: &Arc<PeerSession>, listener: Listener, bound: SocketAddr, id: u32) {
+    match listener {
+        Listener::Tcp(listener) => accept(session, listener, bound, id).await,
+        Listener::Udp(socket) => Entrance::listen(session, bound, id).serve(socket).await,
+    }
 }
 
 /// Takes connections and passes each back to the peer, for ever.

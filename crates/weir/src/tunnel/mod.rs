@@ -1,4 +1,4 @@
-//! The tunnel that `weir listen` and `weir connect` run: TCP connections carried over streams.
+//! The tunnel that `weir listen` and `weir connect` run: TCP connections and UDP datagrams carried over a connection.
 //!
 //! The listening side is a [`TunnelServer`]: it lets in the peers of its [`AllowPeers`] and connects them to what
 //! [`AllowTo`] grants. The dialling side is a [`TunnelClient`]: it keeps [`LocalForward`]s, [`RemoteForward`]s and
@@ -47,6 +47,7 @@ mod control;
 
 mod destination;
 mod dial;
+mod fields;
 mod listener;
 mod listens;
 mod local;
@@ -70,6 +71,7 @@ mod status;
 mod status_socket;
 mod streams;
 mod tasks;
+mod udp;
 mod units;
 
 pub use access::{Admission, AllowPeers};
@@ -80,10 +82,10 @@ pub use dial::{Resolve, Resolved, SystemResolver};
 pub use rules::{AllowListen, AllowTo, Rule, RuleError};
 pub use server::{ServerConfig, TunnelServer};
 pub use shutdown::Shutdown;
-pub use spec::{ForwardError, LocalForward, RemoteForward, SocksForward};
+pub use spec::{ForwardError, LocalForward, RemoteForward, SocksForward, Transport};
 pub use status::{
-    ConnectionStatus, ForwardKind, ForwardStatus, MAX_LISTED, Status, StreamPhase, StreamStatus,
-    TunnelState,
+    ConnectionStatus, DatagramStatus, ForwardKind, ForwardStatus, MAX_LISTED, Status, StreamPhase,
+    StreamStatus, TunnelState,
 };
 
 /// Asks every tunnel that this user runs on this machine for its status, by process ID.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
@@ -15,9 +15,11 @@ use super::registry::{Registered, Registry};
 use super::relay::{Relay, RelayError};
 use super::server::{Admitted, ServerCore};
 use super::shutdown::Shutdown;
+use super::spec::Transport;
 use super::status::ForwardKind;
 use super::streams::{answer, fault, grant, not_for_you, read_request, refuse};
 use super::tasks::{Tasks, TasksGuard};
+use super::udp::{Answering, FlowError, Flows, Parity, Udp, answer_flow};
 use super::units::UnitStream;
 use crate::connection::Connection;
 use crate::stream::{RecvStream, SendStream};
@@ -39,6 +41,8 @@ pub(crate) struct PeerSession {
     pub(crate) draining: watch::Sender<Option<String>>,
     streams: Arc<Semaphore>,
     pub(crate) listens: Arc<Semaphore>,
+    pub(crate) udp: Udp,
+    pub(crate) flows: Arc<Flows>,
     control: Mutex<Option<Arc<Control>>>,
     began: Instant,
     _admitted: Admitted,
@@ -58,9 +62,14 @@ impl PeerSession {
             (None, _) => format!("peer at {}", connection.remote_addr()),
         };
         let tasks = Tasks::default();
+        let udp = Udp::new(core.config.max_udp_flows, core.config.udp_idle);
+        let flows = Flows::new(Parity::Odd, &udp.budget);
+        tasks.spawn(Arc::clone(&flows).serve(connection.clone()));
         Arc::new(Self {
             name,
             connection,
+            flows,
+            udp,
             number,
             registry: Registry::default(),
             _guard: tasks.guard(),
@@ -131,10 +140,9 @@ async fn take_streams(session: &Arc<PeerSession>) {
             continue;
         };
         let serving = Arc::clone(session);
-        session.tasks.spawn(async move {
-            serve_stream(&serving, send, recv).await;
-            drop(slot);
-        });
+        session
+            .tasks
+            .spawn(async move { serve_stream(&serving, send, recv, slot).await });
     }
 }
 
@@ -142,6 +150,7 @@ async fn serve_stream(
     session: &Arc<PeerSession>,
     send: SendStream,
     mut recv: UnitStream<RecvStream>,
+    slot: OwnedSemaphorePermit,
 ) {
     let limit = session.core.config.request_timeout;
     let request = match read_request(&mut recv, limit).await {
@@ -160,13 +169,23 @@ async fn serve_stream(
     }
     match request {
         Request::Connect(to) => connect(session, send, recv, to).await,
-        Request::Listen { id, bind } => listens::serve(session, send, recv, id, bind).await,
+        Request::Datagrams { flow, to } => {
+            // Flows have a limit of their own: many small ones are no reason to refuse a connection.
+            drop(slot);
+            carry_flow(session, send, recv, flow, to).await;
+        }
+        Request::Listen { id, bind } => {
+            listens::serve(session, send, recv, id, (Transport::Tcp, bind)).await;
+        }
+        Request::ListenDatagrams { id, bind } => {
+            listens::serve(session, send, recv, id, (Transport::Udp, bind)).await;
+        }
         Request::Control(hello) => {
             debug!("{}: is {}", session.name, hello.agent);
             control(session, send, recv).await;
         }
-        Request::Accepted { .. } | Request::Datagrams => {
-            refuse(send, recv, not_for_you(&request)).await;
+        Request::Accepted { .. } | Request::DatagramsFrom { .. } => {
+            refuse(send, recv, not_for_you()).await;
         }
     }
 }
@@ -233,6 +252,36 @@ async fn connect(
             refuse(send, recv, refusal).await;
         }
         None => debug!("{}: {to}: given up by the peer", session.name),
+    }
+}
+
+/// Passes datagrams to and from a destination.
+async fn carry_flow(
+    session: &Arc<PeerSession>,
+    send: SendStream,
+    recv: UnitStream<RecvStream>,
+    flow: u64,
+    to: Destination,
+) {
+    let core = &session.core;
+    let asked = Answering {
+        connection: &session.connection,
+        session: session.number,
+        flows: &session.flows,
+        udp: &session.udp,
+        registry: &session.registry,
+        dialler: &core.dialler,
+        kind: ForwardKind::Local,
+        from: session.connection.remote_addr(),
+        to: &to,
+        allow: &core.config.allow_to,
+        flow,
+    };
+    let name = &session.name;
+    match answer_flow(asked, send, recv).await {
+        (Err(FlowError::Refused(refusal)), _) => session.log_refusal("datagrams", &refusal),
+        (Err(error), summary) => debug!("{name}: udp to {to} broken off: {error}; {summary}"),
+        (Ok(_), summary) => debug!("{name}: udp to {to} ended; {summary}"),
     }
 }
 

@@ -5,14 +5,16 @@
 //! bytes, so that whoever reads a unit knows beforehand the most that it will hold.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 
 use super::destination::{
-    Destination, DestinationError, Host, Reader, read_destination, read_socket_addr,
-    write_host_port,
+    Destination, DestinationError, Reader, read_destination, read_socket_addr, write_host_port,
+};
+use super::fields::{
+    clean_text, read_text, read_varint, write_socket_addr, write_text, write_varint,
 };
 
 /// The version that this implementation speaks.
@@ -164,8 +166,29 @@ pub enum Request {
         /// Who connected.
         from: SocketAddr,
     },
-    /// UDP for a SOCKS client; reserved for ways that carry datagrams, refused in this version.
-    Datagrams,
+    /// Pass UDP datagrams to and from a destination: a flow.
+    Datagrams {
+        /// The flow's number in the connection's datagrams, chosen by the asking side.
+        flow: u64,
+        /// Where the flow leads.
+        to: Destination,
+    },
+    /// Listen for UDP datagrams at an address as long as this stream is open.
+    ListenDatagrams {
+        /// As in [`Request::Listen`]; both kinds of listens share the numbers.
+        id: u32,
+        /// Where to listen; port 0 lets the system choose.
+        bind: SocketAddr,
+    },
+    /// From the listening side: somebody sent datagrams to the listen `id`, which are a flow of their own.
+    DatagramsFrom {
+        /// The listen's id.
+        id: u32,
+        /// The flow's number in the connection's datagrams, chosen by the asking side.
+        flow: u64,
+        /// Who sent them.
+        from: SocketAddr,
+    },
 }
 
 const CONTROL: u8 = 1;
@@ -173,6 +196,8 @@ const CONNECT: u8 = 2;
 const LISTEN: u8 = 3;
 const ACCEPTED: u8 = 4;
 const DATAGRAMS: u8 = 5;
+const LISTEN_DATAGRAMS: u8 = 6;
+const DATAGRAMS_FROM: u8 = 7;
 
 impl Request {
     /// Appends the request to `out`.
@@ -197,7 +222,22 @@ impl Request {
                 write_socket_addr(&mut body, *from);
                 ACCEPTED
             }
-            Self::Datagrams => DATAGRAMS,
+            Self::Datagrams { flow, to } => {
+                write_varint(&mut body, *flow);
+                write_host_port(&mut body, &to.host, to.port);
+                DATAGRAMS
+            }
+            Self::ListenDatagrams { id, bind } => {
+                body.extend_from_slice(&id.to_be_bytes());
+                write_socket_addr(&mut body, *bind);
+                LISTEN_DATAGRAMS
+            }
+            Self::DatagramsFrom { id, flow, from } => {
+                body.extend_from_slice(&id.to_be_bytes());
+                write_varint(&mut body, *flow);
+                write_socket_addr(&mut body, *from);
+                DATAGRAMS_FROM
+            }
         };
         Unit::write(kind, &body, out);
     }
@@ -208,24 +248,38 @@ impl Request {
         match unit.kind {
             CONTROL => Hello::read(&mut body).map(Self::Control),
             CONNECT => Ok(Self::Connect(read_destination(&mut body)?)),
-            LISTEN => {
-                let id = body.u32().ok_or(ProtocolError::Truncated("id"))?;
-                Ok(Self::Listen {
-                    id,
-                    bind: read_socket_addr(&mut body)?,
-                })
-            }
-            ACCEPTED => {
-                let id = body.u32().ok_or(ProtocolError::Truncated("id"))?;
-                Ok(Self::Accepted {
-                    id,
-                    from: read_socket_addr(&mut body)?,
-                })
-            }
-            DATAGRAMS => Ok(Self::Datagrams),
+            LISTEN => Ok(Self::Listen {
+                id: read_id(&mut body)?,
+                bind: read_socket_addr(&mut body)?,
+            }),
+            ACCEPTED => Ok(Self::Accepted {
+                id: read_id(&mut body)?,
+                from: read_socket_addr(&mut body)?,
+            }),
+            DATAGRAMS => Ok(Self::Datagrams {
+                flow: read_flow(&mut body)?,
+                to: read_destination(&mut body)?,
+            }),
+            LISTEN_DATAGRAMS => Ok(Self::ListenDatagrams {
+                id: read_id(&mut body)?,
+                bind: read_socket_addr(&mut body)?,
+            }),
+            DATAGRAMS_FROM => Ok(Self::DatagramsFrom {
+                id: read_id(&mut body)?,
+                flow: read_flow(&mut body)?,
+                from: read_socket_addr(&mut body)?,
+            }),
             other => Err(ProtocolError::UnknownRequest(other)),
         }
     }
+}
+
+fn read_id(body: &mut Reader<'_>) -> Result<u32, ProtocolError> {
+    body.u32().ok_or(ProtocolError::Truncated("id"))
+}
+
+fn read_flow(body: &mut Reader<'_>) -> Result<u64, ProtocolError> {
+    read_varint(body).ok_or(ProtocolError::Truncated("flow"))
 }
 
 impl Hello {
@@ -381,8 +435,10 @@ pub enum Granted {
     Open,
     /// For [`Request::Control`].
     Hello(Hello),
-    /// For [`Request::Listen`]: the address that is bound, with its real port.
+    /// For [`Request::Listen`] and [`Request::ListenDatagrams`]: the address that is bound, with its real port.
     Listening(SocketAddr),
+    /// For [`Request::Datagrams`] and [`Request::DatagramsFrom`]: datagrams follow, and come from this address.
+    Datagrams(SocketAddr),
 }
 
 /// The answer to a request: the first unit back.
@@ -397,8 +453,8 @@ pub fn write_answer(answer: &Answer, out: &mut Vec<u8>) {
             hello.write(&mut body);
             Status::Ok
         }
-        Ok(Granted::Listening(bound)) => {
-            write_socket_addr(&mut body, *bound);
+        Ok(Granted::Listening(address) | Granted::Datagrams(address)) => {
+            write_socket_addr(&mut body, *address);
             Status::Ok
         }
         Err(refusal) => {
@@ -414,19 +470,29 @@ pub fn write_answer(answer: &Answer, out: &mut Vec<u8>) {
     Unit::write(status.code(), &body, out);
 }
 
+/// Reads a unit that can only be a refusal, such as the last one of a listen; `None` when it is none.
+pub(super) fn read_refusal(unit: &Unit) -> Option<Refusal> {
+    let status = Status::from_code(unit.kind);
+    let reason = read_text(&mut Reader(&unit.body), "reason").unwrap_or_default();
+    (status != Status::Ok).then_some(Refusal { status, reason })
+}
+
 /// Reads the answer to `request`. A grant that lacks its fields is an error; bytes after the last known field are
 /// ignored, and so is a missing reason.
 pub fn read_answer(request: &Request, unit: &Unit) -> Result<Answer, ProtocolError> {
-    let mut body = Reader(&unit.body);
-    let status = Status::from_code(unit.kind);
-    if status != Status::Ok {
-        let reason = read_text(&mut body, "reason").unwrap_or_default();
-        return Ok(Err(Refusal { status, reason }));
+    if let Some(refusal) = read_refusal(unit) {
+        return Ok(Err(refusal));
     }
+    let mut body = Reader(&unit.body);
     Ok(Ok(match request {
-        Request::Connect(_) | Request::Accepted { .. } | Request::Datagrams => Granted::Open,
+        Request::Connect(_) | Request::Accepted { .. } => Granted::Open,
+        Request::Datagrams { .. } | Request::DatagramsFrom { .. } => {
+            Granted::Datagrams(read_socket_addr(&mut body)?)
+        }
         Request::Control(_) => Granted::Hello(Hello::read(&mut body)?),
-        Request::Listen { .. } => Granted::Listening(read_socket_addr(&mut body)?),
+        Request::Listen { .. } | Request::ListenDatagrams { .. } => {
+            Granted::Listening(read_socket_addr(&mut body)?)
+        }
     }))
 }
 
@@ -490,61 +556,6 @@ impl Notice {
             other => Ok(Self::Unknown(other)),
         }
     }
-}
-
-/// Address type, address and port of a socket address.
-fn write_socket_addr(out: &mut Vec<u8>, address: SocketAddr) {
-    // `Host::from` would write ::ffff:a.b.c.d as IPv4; an address to bind keeps its family.
-    let host = match address.ip() {
-        IpAddr::V4(ip) => Host::Ip(IpAddr::V4(ip)),
-        IpAddr::V6(ip) => Host::Ip(IpAddr::V6(ip)),
-    };
-    write_host_port(out, &host, address.port());
-}
-
-/// A text: its length in one byte, then UTF-8, cut at a character's boundary.
-fn write_text(out: &mut Vec<u8>, text: &str) {
-    let text = cut(text, MAX_TEXT);
-    out.push(u8::try_from(text.len()).unwrap_or(0));
-    out.extend_from_slice(text.as_bytes());
-}
-
-fn read_text(body: &mut Reader<'_>, field: &'static str) -> Result<String, ProtocolError> {
-    let len = body.u8().ok_or(ProtocolError::Truncated(field))?;
-    let raw = body
-        .take(usize::from(len))
-        .ok_or(ProtocolError::Truncated(field))?;
-    Ok(clean_text(raw))
-}
-
-/// The longest prefix of at most `max` bytes that ends between characters.
-fn cut(text: &str, max: usize) -> &str {
-    let mut end = text.len().min(max);
-    while !text.is_char_boundary(end) {
-        end = end.saturating_sub(1);
-    }
-    text.get(..end).unwrap_or_default()
-}
-
-/// Makes one line of a peer's text that is safe to print: what is not UTF-8 or would move the cursor of a terminal
-/// becomes U+FFFD (C10: log injection), and it is cut to [`MAX_TEXT`] bytes.
-fn clean_text(raw: &[u8]) -> String {
-    let clean: String = String::from_utf8_lossy(raw)
-        .chars()
-        .map(|c| {
-            if c.is_control() || is_format(c) {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                c
-            }
-        })
-        .collect();
-    cut(&clean, MAX_TEXT).to_owned()
-}
-
-/// Characters that change the direction or the breaking of lines without being controls.
-fn is_format(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 use super::*;
 use proptest::prelude::*;
 
+use std::net::IpAddr;
+
 use crate::tunnel::destination::tests::any_destination;
+use crate::tunnel::fields::cut;
 
 fn any_text() -> impl Strategy<Value = String> {
     "[ -~äß漢🦀]{0,300}".prop_map(|text| cut(&text, MAX_TEXT).to_owned())
@@ -23,13 +26,20 @@ fn any_hello() -> impl Strategy<Value = Hello> {
     (any::<u32>(), any_text()).prop_map(|(features, agent)| Hello { features, agent })
 }
 
+fn any_flow() -> impl Strategy<Value = u64> {
+    (any::<u64>(), 2u32..64).prop_map(|(number, shift)| number >> shift)
+}
+
 fn any_request() -> impl Strategy<Value = Request> {
     prop_oneof![
         any_hello().prop_map(Request::Control),
         any_destination().prop_map(Request::Connect),
         (any::<u32>(), any_socket()).prop_map(|(id, bind)| Request::Listen { id, bind }),
         (any::<u32>(), any_socket()).prop_map(|(id, from)| Request::Accepted { id, from }),
-        Just(Request::Datagrams),
+        (any_flow(), any_destination()).prop_map(|(flow, to)| Request::Datagrams { flow, to }),
+        (any::<u32>(), any_socket()).prop_map(|(id, bind)| Request::ListenDatagrams { id, bind }),
+        (any::<u32>(), any_flow(), any_socket())
+            .prop_map(|(id, flow, from)| Request::DatagramsFrom { id, flow, from }),
     ]
 }
 
@@ -90,6 +100,9 @@ proptest! {
         for (request, answer) in [
             (Request::Control(Hello::default()), Ok(Granted::Hello(hello.clone()))),
             (Request::Listen { id: 1, bind: bound }, Ok(Granted::Listening(bound))),
+            (Request::ListenDatagrams { id: 1, bind: bound }, Ok(Granted::Listening(bound))),
+            (Request::Datagrams { flow: 4, to: to.clone() }, Ok(Granted::Datagrams(bound))),
+            (Request::DatagramsFrom { id: 1, flow: 5, from: bound }, Ok(Granted::Datagrams(bound))),
             (Request::Connect(to.clone()), Ok(Granted::Open)),
             (Request::Connect(to.clone()), Err(refusal.clone())),
         ] {
@@ -113,7 +126,7 @@ proptest! {
     #[test]
     fn hostile_bytes_neither_panic_nor_grow(
         mut wire in proptest::collection::vec(any::<u8>(), 0..2000),
-        kind in 0u8..8,
+        kind in 0u8..10,
         honest_version in any::<bool>(),
         cuts in proptest::collection::vec(1usize..700, 1..5),
     ) {
@@ -143,7 +156,7 @@ proptest! {
         let mut wire = Vec::new();
         write_answer(&Err(refusal.clone()), &mut wire);
         let (unit, _) = read_cut(&wire, &[64]).unwrap().unwrap();
-        prop_assert_eq!(read_answer(&Request::Datagrams, &unit), Ok(Err(refusal)));
+        prop_assert_eq!(read_refusal(&unit), Some(refusal));
     }
 }
 
@@ -184,6 +197,11 @@ fn what_is_malformed_has_a_status() {
         (CONNECT, &[2, 127, 0, 0, 1, 0, 80], Status::Malformed),
         (LISTEN, &[0, 0, 0, 1, 3, 1, b'a', 0, 80], Status::Malformed), // a name is no bind address
         (CONTROL, &[0, 0, 0, 0, 9, b'x'], Status::Malformed),
+        (DATAGRAMS, b"", Status::Malformed), // as it was reserved once
+        (DATAGRAMS, &[0x40], Status::Malformed),
+        (DATAGRAMS, &[0, 1, 127, 0, 0, 1, 0, 0], Status::Malformed), // port 0
+        (LISTEN_DATAGRAMS, &[0, 0, 0, 1], Status::Malformed),
+        (DATAGRAMS_FROM, &[0, 0, 0, 1, 0xc0, 0], Status::Malformed),
         (0, b"", Status::Unsupported),
         (99, b"", Status::Unsupported),
     ] {
@@ -257,7 +275,32 @@ fn documented() -> Vec<(&'static str, Vec<u8>)> {
             "accepted 7 from 192.0.2.9:50000",
             request(Request::Accepted { id: 7, from }),
         ),
-        ("datagrams", request(Request::Datagrams)),
+        (
+            "datagrams, flow 4, to 10.0.0.1:53",
+            request(Request::Datagrams {
+                flow: 4,
+                to: "10.0.0.1:53".parse().unwrap(),
+            }),
+        ),
+        (
+            "datagrams, flow 300, to example.org:53",
+            request(Request::Datagrams {
+                flow: 300,
+                to: "example.org:53".parse().unwrap(),
+            }),
+        ),
+        (
+            "listen 7 for datagrams at 127.0.0.1:2222",
+            request(Request::ListenDatagrams { id: 7, bind }),
+        ),
+        (
+            "datagrams of listen 7, flow 1, from 192.0.2.9:50000",
+            request(Request::DatagramsFrom {
+                id: 7,
+                flow: 1,
+                from,
+            }),
+        ),
         ("granted", answer(Ok(Granted::Open))),
         (
             "granted, agent `weir/0.1`",
@@ -266,6 +309,10 @@ fn documented() -> Vec<(&'static str, Vec<u8>)> {
         (
             "granted, listening at 127.0.0.1:2222",
             answer(Ok(Granted::Listening(bind))),
+        ),
+        (
+            "granted, datagrams come from 10.0.0.1:53",
+            answer(Ok(Granted::Datagrams("10.0.0.1:53".parse().unwrap()))),
         ),
         (
             "refused: connection refused",

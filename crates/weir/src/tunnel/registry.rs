@@ -1,4 +1,4 @@
-//! The connections that are being forwarded now.
+//! The connections and the flows of datagrams that are being forwarded now.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,9 +9,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::relay::Traffic;
-use super::status::{ForwardKind, StreamPhase};
+use super::spec::Transport;
+use super::status::{DatagramStatus, ForwardKind, StreamPhase};
+use super::udp::{Datagrams, Frames};
 
-/// All forwarded connections of a tunnel, or of one peer. Clones are the same registry.
+/// All that is forwarded for a tunnel, or for one peer. Clones are the same registry.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Registry(Arc<Inner>);
 
@@ -24,10 +26,12 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Entries {
     last: u64,
+    /// Of all, how many are connections: only those finish, so only those are waited for.
+    connections: usize,
     all: BTreeMap<u64, Arc<Entry>>,
 }
 
-/// One forwarded connection.
+/// One forwarded connection, or one flow of datagrams.
 #[derive(Debug)]
 pub(crate) struct Entry {
     /// A number of this registry, from 1.
@@ -39,6 +43,8 @@ pub(crate) struct Entry {
     pub(crate) to: String,
     pub(crate) began: Instant,
     pub(crate) traffic: Traffic,
+    /// What a flow counts beyond bytes; `None` for a connection.
+    datagrams: Option<Arc<Datagrams>>,
     /// The session that carries it, and its stream there; 0 before it has one.
     session: AtomicU64,
     stream: AtomicU64,
@@ -54,6 +60,26 @@ impl Entry {
         self.stream.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn transport(&self) -> Transport {
+        match self.datagrams {
+            Some(_) => Transport::Udp,
+            None => Transport::Tcp,
+        }
+    }
+
+    /// A flow's datagrams so far; `None` for a connection.
+    pub(crate) fn datagrams(&self) -> Option<DatagramStatus> {
+        let counts = self.datagrams.as_ref()?;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Some(DatagramStatus {
+            sent: read(&counts.sent),
+            received: read(&counts.received),
+            sent_direct: read(&counts.sent_direct),
+            received_direct: read(&counts.received_direct),
+            dropped: read(&counts.dropped),
+        })
+    }
+
     pub(crate) fn phase(&self) -> StreamPhase {
         match self.phase.load(Ordering::Relaxed) {
             0 => StreamPhase::Waiting,
@@ -63,10 +89,11 @@ impl Entry {
     }
 }
 
-/// Keeps one connection in its registry until it is dropped.
+/// Keeps one entry in its registry until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Registered {
     entry: Arc<Entry>,
+    datagrams: Arc<Datagrams>,
     registry: Registry,
 }
 
@@ -80,6 +107,27 @@ impl Registry {
 
     /// Adds a connection.
     pub(crate) fn add(&self, kind: ForwardKind, from: SocketAddr, to: String) -> Registered {
+        self.add_entry(kind, from, to, None)
+    }
+
+    /// Adds a flow of datagrams with its counters.
+    pub(crate) fn add_flow(
+        &self,
+        kind: ForwardKind,
+        from: SocketAddr,
+        to: String,
+        counts: &Arc<Datagrams>,
+    ) -> Registered {
+        self.add_entry(kind, from, to, Some(Arc::clone(counts)))
+    }
+
+    fn add_entry(
+        &self,
+        kind: ForwardKind,
+        from: SocketAddr,
+        to: String,
+        datagrams: Option<Arc<Datagrams>>,
+    ) -> Registered {
         let mut entries = self.entries();
         entries.last = entries.last.wrapping_add(1);
         let entry = Arc::new(Entry {
@@ -89,19 +137,24 @@ impl Registry {
             to,
             began: Instant::now(),
             traffic: Traffic::default(),
+            datagrams: datagrams.clone(),
             session: AtomicU64::new(0),
             stream: AtomicU64::new(0),
             phase: AtomicU8::new(0),
         });
         entries.all.insert(entry.id, Arc::clone(&entry));
-        self.0.count.send_replace(entries.all.len());
+        if datagrams.is_none() {
+            entries.connections = entries.connections.saturating_add(1);
+            self.0.count.send_replace(entries.connections);
+        }
         Registered {
             entry,
+            datagrams: datagrams.unwrap_or_default(),
             registry: self.clone(),
         }
     }
 
-    /// How many there are.
+    /// How many connections there are. Flows are not counted: they never finish, and lose nothing by an end.
     pub(crate) fn len(&self) -> usize {
         *self.0.count.borrow()
     }
@@ -111,7 +164,7 @@ impl Registry {
         self.entries().all.values().cloned().collect()
     }
 
-    /// Waits until there is none.
+    /// Waits until there is no connection.
     pub(crate) async fn idle(&self) {
         // The sender lives in `self`, so the wait cannot fail.
         let _ = self.0.count.subscribe().wait_for(|count| *count == 0).await;
@@ -128,10 +181,26 @@ impl Registered {
         &self.entry.to
     }
 
+    /// A flow's counters.
+    pub(crate) fn datagrams(&self) -> &Datagrams {
+        &self.datagrams
+    }
+
     /// Counts bytes that travelled with the request.
     pub(crate) fn count_sent(&self, bytes: usize) {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.entry.traffic.sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts datagrams, as frames, that travelled with the request.
+    pub(crate) fn count_datagrams_sent(&self, frames: &bytes::Bytes) {
+        let (mut count, mut bytes) = (0u64, 0usize);
+        for payload in Frames(frames.clone()) {
+            count = count.saturating_add(1);
+            bytes = bytes.saturating_add(payload.len());
+        }
+        self.datagrams.sent.fetch_add(count, Ordering::Relaxed);
+        self.count_sent(bytes);
     }
 
     /// It goes over this stream now, and waits for the far side.
@@ -149,12 +218,19 @@ impl Registered {
     /// Seconds since it came and bytes both ways, for a log line.
     pub(crate) fn summary(&self) -> String {
         let traffic = &self.entry.traffic;
-        format!(
+        let mut words = format!(
             "{:.1} s, {} bytes sent, {} received",
             self.entry.began.elapsed().as_secs_f32(),
             traffic.sent.load(Ordering::Relaxed),
             traffic.received.load(Ordering::Relaxed)
-        )
+        );
+        if let Some(counts) = self.entry.datagrams() {
+            words.push_str(&format!(
+                ", in {} and {} datagrams, {} dropped",
+                counts.sent, counts.received, counts.dropped
+            ));
+        }
+        words
     }
 }
 
@@ -162,7 +238,10 @@ impl Drop for Registered {
     fn drop(&mut self) {
         let mut entries = self.registry.entries();
         entries.all.remove(&self.entry.id);
-        self.registry.0.count.send_replace(entries.all.len());
+        if self.entry.datagrams.is_none() {
+            entries.connections = entries.connections.saturating_sub(1);
+            self.registry.0.count.send_replace(entries.connections);
+        }
     }
 }
 
@@ -201,6 +280,12 @@ mod tests {
             [(1, 0, StreamPhase::Waiting), (2, 5, StreamPhase::Open)]
         );
         drop((first, second));
+        let flow = registry.add_flow(ForwardKind::Local, from, "c:3".to_owned(), &Arc::default());
+        flow.datagrams().sent.fetch_add(2, Ordering::Relaxed);
+        let listed = registry.list();
+        assert_eq!(listed.len(), 1);
+        assert_eq!(listed[0].datagrams().unwrap().sent, 2);
+        assert_eq!(registry.len(), 0, "a flow is not waited for");
         timeout(Duration::from_secs(1), registry.idle())
             .await
             .unwrap();

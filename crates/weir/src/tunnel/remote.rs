@@ -4,18 +4,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use weir_core::rng::rng_from_seed;
 
 use super::backoff::Backoff;
 use super::local::log_end;
-use super::protocol::{Granted, Refusal, Request, Status, read_answer};
+use super::protocol::{Granted, Refusal, Request, Status, read_answer, read_refusal};
 use super::relay::{Relay, RelayError};
 use super::rules::AllowTo;
 use super::session::SessionError;
-use super::shared::ClientCore;
+use super::shared::{ClientCore, Current};
+use super::spec::{RemoteForward, Transport};
 use super::status::ForwardKind;
 use super::streams::{ask, fault, grant, not_for_you, read_request, refuse};
+use super::udp::{Answering, FlowError, answer_flow};
 use super::units::{UnitError, UnitStream};
 use crate::connection::Connection;
 use crate::stream::{RecvStream, SendStream};
@@ -39,11 +41,13 @@ pub(crate) async fn listen(
     core: &ClientCore,
     connection: &Connection,
     index: usize,
+    transport: Transport,
     bind: SocketAddr,
 ) -> Result<Listen, SessionError> {
-    let request = Request::Listen {
-        id: wire_id(index),
-        bind,
+    let id = wire_id(index);
+    let request = match transport {
+        Transport::Tcp => Request::Listen { id, bind },
+        Transport::Udp => Request::ListenDatagrams { id, bind },
     };
     let (mut send, recv) = connection.open_bi().await?;
     let mut recv = UnitStream::new(recv);
@@ -74,10 +78,7 @@ impl Listen {
             return None;
         };
         // A last unit with the reason, in the form of a refusal.
-        match read_answer(&Request::Datagrams, &unit) {
-            Ok(Err(refusal)) => Some(refusal),
-            _ => None,
-        }
+        read_refusal(&unit)
     }
 }
 
@@ -96,13 +97,14 @@ pub(crate) async fn keep(
     let mut backoff = Backoff::new(core.config.backoff.clone(), rng_from_seed(seed));
     let mut result = first;
     let mut said = String::new();
+    let name = name_of(&forward);
     loop {
         match result {
             Ok(mut listen) => {
                 said.clear();
                 info!(
-                    "-R {}: the far side listens at {} for {}",
-                    forward.bind, listen.bound, forward.to
+                    "-R {name}: the far side listens at {} for {}",
+                    listen.bound, forward.to
                 );
                 let began = tokio::time::Instant::now();
                 let why = listen.ended().await;
@@ -112,10 +114,7 @@ pub(crate) async fn keep(
                 let words = why
                     .as_ref()
                     .map_or("without a word".to_owned(), ToString::to_string);
-                warn!(
-                    "-R {}: the far side stopped listening: {words}",
-                    forward.bind
-                );
+                warn!("-R {name}: the far side stopped listening: {words}");
                 // Another client of the same key wants the address; taking turns with it would serve neither.
                 if why.is_some_and(|why| why.status == Status::AddressInUse) {
                     forget(&core, index);
@@ -126,14 +125,14 @@ pub(crate) async fn keep(
             Err(error) if connection.close_reason().is_none() => {
                 let words = error.to_string();
                 if words != said {
-                    warn!("-R {}: {words}; asking again", forward.bind);
+                    warn!("-R {name}: {words}; asking again");
                     said = words;
                 }
             }
             Err(_) => return,
         }
         tokio::time::sleep(backoff.next_wait()).await;
-        result = relisten(&core, &connection, index, forward.bind).await;
+        result = relisten(&core, &connection, index, &forward).await;
     }
 }
 
@@ -143,16 +142,22 @@ pub(crate) async fn relisten(
     core: &ClientCore,
     connection: &Connection,
     index: usize,
-    bind: SocketAddr,
+    forward: &RemoteForward,
 ) -> Result<Listen, SessionError> {
+    let (transport, bind) = (forward.transport, forward.bind);
     let before = core.life(|life| life.remote_bound.get(index).copied().flatten());
     if let (0, Some(before)) = (bind.port(), before) {
         let again = SocketAddr::new(bind.ip(), before.port());
-        if let Ok(listen) = listen(core, connection, index, again).await {
+        if let Ok(listen) = listen(core, connection, index, transport, again).await {
             return Ok(listen);
         }
     }
-    listen(core, connection, index, bind).await
+    listen(core, connection, index, transport, bind).await
+}
+
+/// The option as log lines name it.
+fn name_of(forward: &RemoteForward) -> String {
+    format!("{}{}", forward.transport.prefix(), forward.bind)
 }
 
 fn forget(core: &ClientCore, index: usize) {
@@ -167,7 +172,7 @@ fn forget(core: &ClientCore, index: usize) {
 /// a listen of ours, and what that reaches was fixed here.
 pub(crate) async fn serve_stream(
     core: &ClientCore,
-    session: u64,
+    current: &Current,
     send: SendStream,
     recv: RecvStream,
 ) {
@@ -181,16 +186,36 @@ pub(crate) async fn serve_stream(
             return;
         }
     };
-    let Request::Accepted { id, from } = request else {
-        return refuse(send, recv, not_for_you(&request)).await;
+    let (id, from, transport) = match request {
+        Request::Accepted { id, from } => (id, from, Transport::Tcp),
+        Request::DatagramsFrom { id, from, .. } => (id, from, Transport::Udp),
+        _ => return refuse(send, recv, not_for_you()).await,
     };
     let forward = usize::try_from(id)
         .ok()
-        .and_then(|index| core.config.remote.get(index));
+        .and_then(|index| core.config.remote.get(index))
+        .filter(|forward| forward.transport == transport);
     let Some(forward) = forward else {
         let refusal = Refusal::new(Status::UnknownListen, "no such listen was asked for");
         return refuse(send, recv, refusal).await;
     };
+    match request {
+        Request::DatagramsFrom { flow, .. } => {
+            carry_flow(core, current, forward, (from, flow), send, recv).await;
+        }
+        _ => carry(core, current.session, forward, from, send, recv).await,
+    }
+}
+
+/// Connects to a forward's destination and passes bytes.
+async fn carry(
+    core: &ClientCore,
+    session: u64,
+    forward: &RemoteForward,
+    from: SocketAddr,
+    send: SendStream,
+    recv: UnitStream<RecvStream>,
+) {
     let registered = core
         .registry
         .add(ForwardKind::Remote, from, forward.to.to_string());
@@ -204,6 +229,40 @@ pub(crate) async fn serve_stream(
     };
     let what = format!("-R {}", forward.bind);
     log_end(core, &what, from, &registered, result.map_err(Into::into));
+}
+
+/// Passes the datagrams of one client of a forward.
+async fn carry_flow(
+    core: &ClientCore,
+    current: &Current,
+    forward: &RemoteForward,
+    (from, flow): (SocketAddr, u64),
+    send: SendStream,
+    recv: UnitStream<RecvStream>,
+) {
+    let asked = Answering {
+        connection: &current.connection,
+        session: current.session,
+        flows: &current.flows,
+        udp: &core.udp,
+        registry: &core.registry,
+        dialler: &core.dialler,
+        kind: ForwardKind::Remote,
+        from,
+        to: &forward.to,
+        allow: &AllowTo::any(),
+        flow,
+    };
+    let (name, to) = (name_of(forward), &forward.to);
+    match answer_flow(asked, send, recv).await {
+        (Err(FlowError::Refused(refusal)), _) => {
+            if let Some(left_out) = core.quiet.suffix() {
+                warn!("-R {name}: {from} to {to}: {refusal}{left_out}");
+            }
+        }
+        (Err(error), summary) => debug!("-R {name}: {from} to {to} broken off: {error}; {summary}"),
+        (Ok(_), summary) => debug!("-R {name}: {from} to {to} ended; {summary}"),
+    }
 }
 
 async fn deliver(

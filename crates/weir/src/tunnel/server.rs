@@ -21,6 +21,7 @@ use super::quiet::Quiet;
 use super::rules::{AllowListen, AllowTo};
 use super::shutdown::Shutdown;
 use super::streams::{read_request, refuse};
+use super::udp;
 use super::units::UnitStream;
 use crate::connection::Connection;
 use crate::endpoint::Endpoint;
@@ -50,6 +51,10 @@ pub struct ServerConfig {
     pub max_streams: usize,
     /// Listens of one connection at once. 16.
     pub max_listens: usize,
+    /// UDP flows of one connection at once, beside its streams. 1,024.
+    pub max_udp_flows: usize,
+    /// How long a UDP flow lives that carries nothing. 120 s.
+    pub udp_idle: Duration,
     /// How long a request may take to become whole. 10 s.
     pub request_timeout: Duration,
     /// How long connecting to a destination may take, with the resolving of its name. 10 s.
@@ -69,6 +74,8 @@ impl Default for ServerConfig {
             max_connections_per_peer: 8,
             max_streams: 1024,
             max_listens: 16,
+            max_udp_flows: udp::FLOWS_ANSWERED,
+            udp_idle: udp::IDLE,
             request_timeout: Duration::from_secs(10),
             dial_timeout: Duration::from_secs(10),
             grace: Duration::from_secs(10),

@@ -13,6 +13,7 @@ use super::shared::{ClientCore, Current};
 use super::shutdown::Shutdown;
 use super::streams::{ask, refuse};
 use super::tasks::{Tasks, TasksGuard};
+use super::udp::{Flows, Parity};
 use super::units::{UnitError, UnitStream};
 use crate::connection::Connection;
 use crate::error::{ConnectionError, StreamError};
@@ -38,6 +39,7 @@ pub(crate) enum SessionError {
 pub(crate) struct Session {
     pub(crate) number: u64,
     pub(crate) connection: Connection,
+    flows: Arc<Flows>,
     control: Control,
     pub(crate) began: Instant,
     /// The control stream and the streams that come in.
@@ -77,11 +79,18 @@ impl Session {
         let (control, work) = Control::new(send, recv);
         let (tasks, listens) = (Tasks::default(), Tasks::default());
         tasks.spawn(work);
-        let incoming = serve_incoming(Arc::clone(core), connection.clone(), number, tasks.clone());
-        tasks.spawn(incoming);
+        let flows = Flows::new(Parity::Even, &core.udp.budget);
+        tasks.spawn(Arc::clone(&flows).serve(connection.clone()));
+        let current = Current {
+            session: number,
+            connection: connection.clone(),
+            flows: Arc::clone(&flows),
+        };
+        tasks.spawn(serve_incoming(Arc::clone(core), current, tasks.clone()));
         Ok(Self {
             number,
             connection,
+            flows,
             control,
             began: Instant::now(),
             _guard: tasks.guard(),
@@ -99,7 +108,7 @@ impl Session {
         strict: bool,
     ) -> Result<(), SessionError> {
         for (index, forward) in core.config.remote.iter().enumerate() {
-            let first = remote::relisten(core, &self.connection, index, forward.bind).await;
+            let first = remote::relisten(core, &self.connection, index, forward).await;
             let first = match first {
                 Err(error) if strict => return Err(error),
                 result => result,
@@ -118,6 +127,7 @@ impl Session {
         Current {
             session: self.number,
             connection: self.connection.clone(),
+            flows: Arc::clone(&self.flows),
         }
     }
 
@@ -192,8 +202,8 @@ impl Session {
 }
 
 /// Takes the streams that the peer opens, until the connection ends.
-async fn serve_incoming(core: Arc<ClientCore>, connection: Connection, session: u64, tasks: Tasks) {
-    while let Ok((send, recv)) = connection.accept_bi().await {
+async fn serve_incoming(core: Arc<ClientCore>, current: Current, tasks: Tasks) {
+    while let Ok((send, recv)) = current.connection.accept_bi().await {
         let Ok(slot) = Arc::clone(&core.slots).try_acquire_owned() else {
             // Too many to give each a task, so only what can be done without waiting.
             let refusal = Refusal::new(Status::TooMany, "too many connections at once");
@@ -201,9 +211,9 @@ async fn serve_incoming(core: Arc<ClientCore>, connection: Connection, session: 
             let _ = timeout(Duration::ZERO, refuse).await;
             continue;
         };
-        let core = Arc::clone(&core);
+        let (core, current) = (Arc::clone(&core), current.clone());
         tasks.spawn(async move {
-            remote::serve_stream(&core, session, send, recv).await;
+            remote::serve_stream(&core, &current, send, recv).await;
             drop(slot);
         });
     }

@@ -13,9 +13,11 @@ use super::dial::Dialler;
 use super::pool::ChunkPool;
 use super::quiet::Quiet;
 use super::registry::{Entry, Registry};
+use super::spec::Transport;
 use super::status::{
     ConnectionStatus, ForwardKind, ForwardStatus, MAX_LISTED, Status, StreamStatus, TunnelState,
 };
+use super::udp::{Flows, Udp};
 use crate::connection::Connection;
 use crate::stats::{HeldBy, Stats};
 use crate::stream::{RecvStream, SendStream};
@@ -26,6 +28,8 @@ pub(crate) struct Current {
     /// A number of this client, from 1.
     pub(crate) session: u64,
     pub(crate) connection: Connection,
+    /// The UDP flows over it.
+    pub(crate) flows: Arc<Flows>,
 }
 
 /// What changes in a client's life and is shown by its status.
@@ -50,6 +54,7 @@ pub(crate) struct ClientCore {
     pub(crate) registry: Registry,
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) dialler: Dialler,
+    pub(crate) udp: Udp,
     pub(crate) quiet: Quiet,
     pub(crate) began: Instant,
     current: watch::Sender<Option<Current>>,
@@ -73,6 +78,7 @@ impl ClientCore {
             registry: Registry::default(),
             slots: Arc::new(Semaphore::new(config.max_connections)),
             dialler: Dialler::new(Arc::clone(&config.resolver), config.dial_timeout),
+            udp: Udp::new(config.max_udp_flows, config.udp_idle),
             quiet: Quiet::default(),
             began: Instant::now(),
             current: watch::Sender::new(None),
@@ -94,6 +100,7 @@ impl ClientCore {
         if let Some(Current {
             session,
             connection,
+            ..
         }) = &current
         {
             self.life(|life| life.live.insert(*session, connection.clone()));
@@ -104,6 +111,12 @@ impl ClientCore {
     /// Opens a stream to the peer. While there is no connection it waits for one, within the time that the
     /// configuration allows; a connection that fails meanwhile is waited to be replaced.
     pub(crate) async fn open(&self) -> Result<(u64, SendStream, RecvStream), NoStream> {
+        let (current, send, recv) = self.open_on().await?;
+        Ok((current.session, send, recv))
+    }
+
+    /// [`ClientCore::open`], with the connection that the stream is on.
+    pub(crate) async fn open_on(&self) -> Result<(Current, SendStream, RecvStream), NoStream> {
         let limit = self.config.wait_for_connection;
         let deadline = Instant::now() + limit;
         let mut watching = self.current.subscribe();
@@ -118,16 +131,12 @@ impl ClientCore {
                 Ok(Ok(current)) => current.clone(),
                 _ => return Err(NoStream::NotConnected(limit)),
             };
-            let Some(Current {
-                session,
-                connection,
-            }) = current
-            else {
+            let Some(current) = current else {
                 continue;
             };
-            match timeout_at(deadline, connection.open_bi()).await {
-                Ok(Ok((send, recv))) => return Ok((session, send, recv)),
-                Ok(Err(_)) => failed = session,
+            match timeout_at(deadline, current.connection.open_bi()).await {
+                Ok(Ok((send, recv))) => return Ok((current, send, recv)),
+                Ok(Err(_)) => failed = current.session,
                 Err(_) => return Err(NoStream::NotTaken(limit)),
             }
         }
@@ -164,8 +173,8 @@ impl ClientCore {
             .collect();
         let connection = current
             .as_ref()
-            .and_then(|current| stats.get(&current.session))
-            .map(show_connection);
+            .and_then(|current| Some((stats.get(&current.session)?, current.flows.unknown())))
+            .map(|(stats, unknown)| show_connection(stats, unknown));
         let forwards = self.forwards();
         self.life(|life| Status {
             pid: std::process::id(),
@@ -187,8 +196,9 @@ impl ClientCore {
 
     /// What was asked for, with the addresses that it came to.
     pub(crate) fn forwards(&self) -> Vec<ForwardStatus> {
-        let show = |kind, bind: Option<SocketAddr>, to: Option<String>| ForwardStatus {
+        let show = |kind, transport, bind: Option<SocketAddr>, to: Option<String>| ForwardStatus {
             kind,
+            transport,
             bind: bind.map(|bind| bind.to_string()),
             to,
         };
@@ -201,6 +211,7 @@ impl ClientCore {
                 .map(|(forward, bind)| {
                     show(
                         ForwardKind::Local,
+                        forward.transport,
                         Some(*bind),
                         Some(forward.to.to_string()),
                     )
@@ -210,12 +221,13 @@ impl ClientCore {
                 .iter()
                 .zip(&life.remote_bound)
                 .map(|(forward, bind)| {
-                    show(ForwardKind::Remote, *bind, Some(forward.to.to_string()))
+                    let to = Some(forward.to.to_string());
+                    show(ForwardKind::Remote, forward.transport, *bind, to)
                 });
             let socks = life
                 .socks_bound
                 .iter()
-                .map(|bind| show(ForwardKind::Socks, Some(*bind), None));
+                .map(|bind| show(ForwardKind::Socks, Transport::Tcp, Some(*bind), None));
             local.chain(remote).chain(socks).collect()
         })
     }
@@ -233,6 +245,8 @@ fn show(entry: &Entry, held: &HashMap<(u64, u64), (HeldBy, HeldBy)>) -> StreamSt
         id: entry.id,
         stream,
         kind: entry.kind,
+        transport: entry.transport(),
+        datagrams: entry.datagrams(),
         from: entry.from.to_string(),
         to: entry.to.clone(),
         phase: entry.phase(),
@@ -244,7 +258,7 @@ fn show(entry: &Entry, held: &HashMap<(u64, u64), (HeldBy, HeldBy)>) -> StreamSt
     }
 }
 
-fn show_connection(stats: &Stats) -> ConnectionStatus {
+fn show_connection(stats: &Stats, unknown_datagrams: u64) -> ConnectionStatus {
     ConnectionStatus {
         peer_id: stats.peer.as_ref().map(ToString::to_string),
         remote: stats.remote_addr.to_string(),
@@ -255,5 +269,6 @@ fn show_connection(stats: &Stats) -> ConnectionStatus {
         received: stats.received,
         memory_used: stats.memory_used,
         memory_limit: stats.memory_limit,
+        unknown_datagrams,
     }
 }

@@ -20,6 +20,7 @@ use super::socks_wire::{Command, Dialect, Handshake, MAX_HANDSHAKE, Step, reply}
 use super::status::ForwardKind;
 use super::streams::ask;
 use super::tasks::Tasks;
+use super::udp::{Association, associate};
 use super::units::{UnitError, UnitStream};
 
 /// How long a client may take to say what it wants.
@@ -38,10 +39,10 @@ pub(crate) async fn serve(
     let slots = Arc::clone(&core.slots);
     let name = format!("-D {bound}");
     accept_loop(listener, &name, &slots, |mut tcp, from, slot| {
-        let core = Arc::clone(&core);
+        let (core, flows) = (Arc::clone(&core), tasks.clone());
         tasks.spawn(async move {
             match greet(&mut tcp).await {
-                Ok(wanted) => serve_one(&core, tcp, from, bound, wanted).await,
+                Ok(wanted) => serve_one(&core, flows, tcp, (from, bound), wanted).await,
                 Err(why) => debug!("-D {bound}: {from}: {why}"),
             }
             drop(slot);
@@ -114,10 +115,10 @@ async fn dismiss<S: AsyncRead + AsyncWrite + Unpin>(client: &mut S, refusal: &[u
 }
 
 async fn serve_one(
-    core: &ClientCore,
+    core: &Arc<ClientCore>,
+    tasks: Tasks,
     mut tcp: TcpStream,
-    from: SocketAddr,
-    bound: SocketAddr,
+    (from, bound): (SocketAddr, SocketAddr),
     wanted: Wanted,
 ) {
     let Wanted {
@@ -128,10 +129,22 @@ async fn serve_one(
     let what = format!("-D {bound}");
     let request = match command {
         Command::Connect(to) => Request::Connect(to),
-        Command::UdpAssociate | Command::Bind => {
-            debug!(
-                "{what}: {from}: {command:?} is not supported over this way of carrying streams"
-            );
+        Command::UdpAssociate(host, port) => {
+            let asked = Association {
+                core: Arc::clone(core),
+                tasks,
+                name: what.clone(),
+                from,
+                announced: (host, port),
+            };
+            if let Err(error) = associate(asked, &mut tcp).await {
+                debug!("{what}: {from}: no association: {error}");
+                dismiss(&mut tcp, &reply(dialect, Status::Failed)).await;
+            }
+            return;
+        }
+        Command::Bind => {
+            debug!("{what}: {from}: BIND is not supported");
             return dismiss(&mut tcp, &reply(dialect, Status::Unsupported)).await;
         }
     };

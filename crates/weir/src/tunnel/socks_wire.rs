@@ -1,8 +1,10 @@
 //! SOCKS5 (RFC 1928) and SOCKS4/4a requests and replies as bytes: pure, incremental, bounded.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::destination::{Destination, DestinationError, Host, Reader, read_host_port};
+use super::destination::{
+    Destination, DestinationError, Host, Reader, read_host_port, write_host_port,
+};
 use super::protocol::Status;
 
 /// The most bytes a client may send before its request stands. SOCKS5 needs at most 257 + 262, SOCKS4a at most
@@ -26,7 +28,8 @@ pub(crate) enum Dialect {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
     Connect(Destination),
-    UdpAssociate,
+    /// With the address that the client means to send from, zeros where it does not know.
+    UdpAssociate(Host, u16),
     Bind,
 }
 
@@ -122,7 +125,7 @@ fn socks5_request(input: &[u8], from: usize) -> Option<Step> {
             Err(error) => return refuse(Reply5::FAILURE, error.to_string()),
         },
         2 => Command::Bind,
-        3 => Command::UdpAssociate,
+        3 => Command::UdpAssociate(host, port),
         other => return refuse(Reply5::COMMAND, format!("unknown SOCKS command {other}")),
     };
     let used = input.len().saturating_sub(reader.0.len());
@@ -251,6 +254,13 @@ fn socks5_reply(code: u8) -> Vec<u8> {
     vec![5, code, 0, 1, 0, 0, 0, 0, 0, 0]
 }
 
+/// The reply that grants UDP ASSOCIATE: where the client is to send its datagrams (RFC 1928 section 6).
+pub(crate) fn associated(at: SocketAddr) -> Vec<u8> {
+    let mut reply = vec![5, Reply5::SUCCESS, 0];
+    write_host_port(&mut reply, &Host::from(at.ip()), at.port());
+    reply
+}
+
 fn socks4_reply(granted: bool) -> Vec<u8> {
     vec![0, if granted { 90 } else { 91 }, 0, 0, 0, 0, 0, 0]
 }
@@ -267,7 +277,6 @@ pub(crate) fn reply(dialect: Dialect, status: Status) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::tunnel::destination::tests::any_destination;
-    use crate::tunnel::destination::write_host_port;
     use proptest::prelude::*;
 
     /// Shows a handshake ever more of `input`, `cut` bytes at a time, and collects what it sends.
@@ -380,7 +389,8 @@ mod tests {
 
     #[test]
     fn bind_and_udp_are_told_apart() {
-        for (code, command) in [(2, Command::Bind), (3, Command::UdpAssociate)] {
+        let zeros = Host::from(IpAddr::from([0, 0, 0, 0]));
+        for (code, command) in [(2, Command::Bind), (3, Command::UdpAssociate(zeros, 0))] {
             // Port 0 is what clients send with UDP ASSOCIATE when they do not know theirs yet.
             let wire = [5, 1, 0, 5, code, 0, 1, 0, 0, 0, 0, 0, 0];
             let (_, step) = run(&wire, 5);

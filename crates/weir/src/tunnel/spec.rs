@@ -4,20 +4,47 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::destination::{Destination, DestinationError};
 
-/// `-L [bind:]port:host:port`: listen here, connect there.
+/// What a forward carries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// Connections.
+    #[default]
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+impl Transport {
+    /// What stands before a forward of this kind: TCP goes without saying.
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::Tcp => "",
+            Self::Udp => "udp:",
+        }
+    }
+}
+
+/// `-L [udp:][bind:]port:host:port`: listen here, connect there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalForward {
+    /// TCP unless said otherwise.
+    pub transport: Transport,
     /// Where this side listens; loopback unless said otherwise.
     pub bind: SocketAddr,
     /// What the far side connects to; names are resolved there.
     pub to: Destination,
 }
 
-/// `-R [bind:]port:host:port`: listen there, connect here.
+/// `-R [udp:][bind:]port:host:port`: listen there, connect here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteForward {
+    /// TCP unless said otherwise.
+    pub transport: Transport,
     /// Where the far side listens; loopback unless said otherwise, port 0 lets it choose.
     pub bind: SocketAddr,
     /// What this side connects to; names are resolved here.
@@ -64,7 +91,7 @@ pub enum ForwardError {
     },
 }
 
-const LOCAL_FORM: &str = "[bind:]port:host:port";
+const LOCAL_FORM: &str = "[udp:][bind:]port:host:port";
 const SOCKS_FORM: &str = "[bind:]port";
 
 /// Cuts at colons that are not inside brackets.
@@ -102,8 +129,13 @@ fn parse_bind(bind: &str, port: &str) -> Result<SocketAddr, ForwardError> {
     Ok(SocketAddr::new(ip, port))
 }
 
-fn parse_forward(text: &str) -> Result<(SocketAddr, Destination), ForwardError> {
-    let (bind, port, host, to_port) = match *parts(text).as_slice() {
+fn parse_forward(text: &str) -> Result<(Transport, SocketAddr, Destination), ForwardError> {
+    let (transport, rest) = match text.split_once(':') {
+        Some(("udp", rest)) => (Transport::Udp, rest),
+        Some(("tcp", rest)) => (Transport::Tcp, rest),
+        _ => (Transport::Tcp, text),
+    };
+    let (bind, port, host, to_port) = match *parts(rest).as_slice() {
         [port, host, to_port] => ("", port, host, to_port),
         [bind, port, host, to_port] => (bind, port, host, to_port),
         _ => {
@@ -119,14 +151,18 @@ fn parse_forward(text: &str) -> Result<(SocketAddr, Destination), ForwardError> 
         text: to.clone(),
         problem,
     })?;
-    Ok((bind, to))
+    Ok((transport, bind, to))
 }
 
 impl FromStr for LocalForward {
     type Err = ForwardError;
 
     fn from_str(text: &str) -> Result<Self, ForwardError> {
-        parse_forward(text).map(|(bind, to)| Self { bind, to })
+        parse_forward(text).map(|(transport, bind, to)| Self {
+            transport,
+            bind,
+            to,
+        })
     }
 }
 
@@ -134,7 +170,11 @@ impl FromStr for RemoteForward {
     type Err = ForwardError;
 
     fn from_str(text: &str) -> Result<Self, ForwardError> {
-        parse_forward(text).map(|(bind, to)| Self { bind, to })
+        parse_forward(text).map(|(transport, bind, to)| Self {
+            transport,
+            bind,
+            to,
+        })
     }
 }
 
@@ -158,13 +198,13 @@ impl FromStr for SocksForward {
 
 impl fmt::Display for LocalForward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.bind, self.to)
+        write!(f, "{}{}:{}", self.transport.prefix(), self.bind, self.to)
     }
 }
 
 impl fmt::Display for RemoteForward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.bind, self.to)
+        write!(f, "{}{}:{}", self.transport.prefix(), self.bind, self.to)
     }
 }
 
@@ -194,6 +234,9 @@ mod tests {
             (":8080:h:80", "127.0.0.1:8080:h:80"),
             ("[::1]:8080:[2001:db8::2]:80", "[::1]:8080:[2001:db8::2]:80"),
             ("0.0.0.0:1:h:2", "0.0.0.0:1:h:2"),
+            ("udp:5353:10.0.0.1:53", "udp:127.0.0.1:5353:10.0.0.1:53"),
+            ("udp:[::1]:5353:dns:53", "udp:[::1]:5353:dns:53"),
+            ("tcp::80:h:80", "127.0.0.1:80:h:80"),
         ] {
             assert_eq!(local(text).as_deref(), Ok(shown), "{text}");
             assert_eq!(text.parse::<RemoteForward>().unwrap().to_string(), shown);
@@ -218,6 +261,7 @@ mod tests {
         for (text, part) in [
             ("8080", "[bind:]port:host:port"),
             ("8080:h", "[bind:]port:host:port"),
+            ("udp:8080:h", "[udp:][bind:]port:host:port"),
             ("::1:8080:h:80", "brackets"),
             ("x:8080:h:80", "`x` is no address"),
             ("http:h:80", "`http` is no port"),
@@ -232,7 +276,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics(text in "[a-z0-9:.*\\[\\] ]{0,40}") {
+        fn no_text_panics(text in "(udp:)?[a-z0-9:.*\\[\\] ]{0,40}") {
             if let Ok(forward) = text.parse::<LocalForward>() {
                 prop_assert_eq!(forward.to_string().parse::<LocalForward>().unwrap(), forward);
             }

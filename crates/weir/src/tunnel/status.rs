@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::spec::Transport;
+
 /// Streams that one document lists at most; `omitted` counts the others.
 pub const MAX_LISTED: usize = 10_000;
 
@@ -64,6 +66,9 @@ pub struct ConnectionStatus {
     pub memory_used: u64,
     /// The most it may hold.
     pub memory_limit: u64,
+    /// Datagrams of the connection that belonged to no flow, and were dropped.
+    #[serde(default)]
+    pub unknown_datagrams: u64,
 }
 
 /// One forward that was asked for.
@@ -71,6 +76,9 @@ pub struct ConnectionStatus {
 pub struct ForwardStatus {
     /// Which of `-L`, `-R`, `-D`.
     pub kind: ForwardKind,
+    /// What it carries; `-D` carries both.
+    #[serde(default)]
+    pub transport: Transport,
     /// Where is listened; for `-R` as the peer said, `None` while it does not listen.
     pub bind: Option<String>,
     /// What is reached; `None` for `-D`, where each connection says it.
@@ -112,7 +120,22 @@ pub enum StreamPhase {
     Open,
 }
 
-/// One forwarded connection.
+/// What a UDP flow counts beyond bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatagramStatus {
+    /// Datagrams sent into the tunnel.
+    pub sent: u64,
+    /// Datagrams that came out of the tunnel and were passed on.
+    pub received: u64,
+    /// Of those sent, how many went as datagrams of the connection; the others went over the stream.
+    pub sent_direct: u64,
+    /// Of those received, how many came so.
+    pub received_direct: u64,
+    /// Datagrams that were not passed on: a queue was full, or the system would not send them.
+    pub dropped: u64,
+}
+
+/// One forwarded connection, or one UDP flow.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StreamStatus {
     /// Its number in this tunnel.
@@ -121,6 +144,12 @@ pub struct StreamStatus {
     pub stream: Option<u64>,
     /// Which kind of forward it belongs to.
     pub kind: ForwardKind,
+    /// A connection, or a flow of datagrams.
+    #[serde(default)]
+    pub transport: Transport,
+    /// The datagrams of a flow.
+    #[serde(default)]
+    pub datagrams: Option<DatagramStatus>,
     /// Who connected.
     pub from: String,
     /// What it reaches.
@@ -186,6 +215,14 @@ pub(crate) mod tests {
             id: 7,
             stream: Some(3),
             kind: ForwardKind::Socks,
+            transport: Transport::Udp,
+            datagrams: Some(DatagramStatus {
+                sent: 3,
+                received: 2,
+                sent_direct: 1,
+                received_direct: 0,
+                dropped: 4,
+            }),
             from: "127.0.0.1:50000".to_owned(),
             to: "example.org:443".to_owned(),
             phase: StreamPhase::Open,
@@ -205,6 +242,7 @@ pub(crate) mod tests {
             connection: None,
             forwards: vec![ForwardStatus {
                 kind: ForwardKind::Socks,
+                transport: Transport::Tcp,
                 bind: Some("127.0.0.1:1080".to_owned()),
                 to: None,
             }],
@@ -220,6 +258,7 @@ pub(crate) mod tests {
         assert!(!json.contains('\n'));
         assert!(json.contains(r#""state":"connected""#) && json.contains(r#""kind":"socks""#));
         assert_eq!(Status::from_json(&json).unwrap(), status);
+        assert!(json.contains(r#""transport":"udp""#) && json.contains(r#""dropped":4"#));
         assert!(Status::from_json("{}").is_err());
     }
 

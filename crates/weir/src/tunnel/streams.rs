@@ -96,12 +96,6 @@ pub(crate) fn fault(error: &UnitError) -> Option<Refusal> {
 }
 
 /// The refusal of a kind that may not be asked by this side.
-pub(crate) fn not_for_you(request: &Request) -> Refusal {
-    match request {
-        Request::Datagrams => Refusal::new(
-            Status::Unsupported,
-            "UDP is not carried: the streams run over a way without datagrams",
-        ),
-        _ => Refusal::new(Status::NotAllowed, "this side does not take such requests"),
-    }
+pub(crate) fn not_for_you() -> Refusal {
+    Refusal::new(Status::NotAllowed, "this side does not take such requests")
 }

@@ -140,6 +140,47 @@ impl Tunnel {
     }
 }
 
+/// A server with a fixed key and place, to come back after a crash.
+pub(crate) struct Place {
+    pub(crate) identity: Identity,
+    pub(crate) friend: Identity,
+    pub(crate) bind: String,
+}
+
+impl Place {
+    /// The address may be in use for a moment, by a server that is just going.
+    pub(crate) async fn serve(&self) -> Server {
+        soon("the address", async {
+            let free = || std::net::TcpListener::bind(&self.bind);
+            while self.bind != "127.0.0.1:0" && free().is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        let mut peers = AllowPeers::none();
+        peers.add(self.friend.peer_id());
+        let config = ServerConfig::default();
+        Server::start(self.identity.clone(), &self.bind, Via::Yamux, peers, config).await
+    }
+
+    pub(crate) async fn start(options: &[(&str, &str)]) -> (Self, Server, Client) {
+        let mut place = Self {
+            identity: identity(),
+            friend: identity(),
+            bind: "127.0.0.1:0".to_owned(),
+        };
+        let server = place.serve().await;
+        place.bind = server.address.to_string();
+        let peer = format!("{}@{}", place.identity.peer_id(), place.bind);
+        let mut config = client_config(&peer, options);
+        config.backoff.min = Duration::from_millis(20);
+        config.backoff.max = Duration::from_millis(200);
+        config.wait_for_connection = Duration::from_secs(5);
+        let client = Client::start(place.friend.clone(), Via::Yamux, config).await;
+        (place, server, client)
+    }
+}
+
 pub(crate) fn identity() -> Identity {
     Identity::generate().expect("a key")
 }
