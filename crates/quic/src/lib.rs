@@ -27,6 +27,7 @@ mod stream;
 mod transmit;
 pub mod wire;
 
+pub use crypto::{ResetKey, TokenKeys};
 pub use error::{TransportError, code};
 pub use transmit::{Ecn, PathAddr, Transmit, TransmitBuf};
 pub use weir_core::slab::Key;

@@ -74,3 +74,7 @@ pub(crate) const PROBE_PACKETS: usize = 2;
 pub const MAX_AVAILABLE_VERSIONS: usize = 32;
 /// Unknown transport parameters that are watched for coming twice (RFC 9000 section 7.4).
 pub const MAX_UNKNOWN_PARAMETERS: usize = 64;
+/// Bits of one generation of the filter for used tokens: 64 KiB; there are two.
+pub const TOKEN_FILTER_BITS: usize = 524_288;
+/// Uses that one generation takes: 16 bits for each.
+pub const TOKEN_FILTER_USES: u32 = 32_768;

@@ -11,12 +11,17 @@ use weir_core::time::Duration;
 
 use crate::wire::ConnectionId;
 
+mod generator;
 pub(crate) mod local;
 #[cfg(test)]
 mod local_tests;
+mod quic_lb;
 pub(crate) mod remote;
 #[cfg(test)]
 mod remote_tests;
+
+pub use generator::RandomCids;
+pub use quic_lb::{QuicLb, QuicLbConfig, QuicLbError};
 
 /// Makes the connection IDs by which packets find their connection (RFC 9000 section 5.1).
 pub trait ConnectionIdGenerator: Send + Sync {

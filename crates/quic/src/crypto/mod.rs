@@ -8,6 +8,9 @@
 //! | [`phases`] | 1-RTT keys through their updates |
 //! | [`tls`] | the TLS handshake over CRYPTO bytes |
 //! | [`messages`] | which handshake messages may come at which level |
+//! | [`retry`] | the integrity tag of Retry packets |
+//! | [`token`] | address validation tokens |
+//! | [`reset`] | stateless reset tokens |
 
 mod alert;
 pub(crate) mod initial;
@@ -15,7 +18,10 @@ mod messages;
 mod packet;
 mod phases;
 mod protection;
+mod reset;
+pub(crate) mod retry;
 mod tls;
+mod token;
 
 #[cfg(test)]
 mod tests;
@@ -26,7 +32,9 @@ pub(crate) use self::{
     phases::{KeyUpdateRefused, NextKeys},
     protection::{AeadLimits, OpenError, Opened, Protection},
     tls::{KeyChange, Tls, TlsError},
+    token::{Holder, TokenState},
 };
+pub use self::{reset::ResetKey, token::TokenKeys};
 
 use crate::wire::Space;
 

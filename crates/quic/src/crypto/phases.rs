@@ -332,7 +332,7 @@ impl Phases {
     /// An ACK of `largest` came in a packet of phase `carrier`. True when it is the first for the
     /// present phase, which completes the update.
     pub(super) fn on_ack(&mut self, carrier: u64, largest: u64) -> Result<bool, TransportError> {
-        if self.acknowledged || !self.first_sent.is_some_and(|first| largest >= first) {
+        if self.acknowledged || self.first_sent.is_none_or(|first| largest < first) {
             return Ok(false);
         }
         if carrier < self.send_phase {

@@ -4,6 +4,8 @@
 
 mod handshake;
 mod pair;
+mod reset;
+mod token;
 mod vectors;
 
 /// Bytes from hexadecimal.

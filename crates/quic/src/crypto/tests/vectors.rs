@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::hex;
-use crate::crypto::packet;
 use crate::crypto::{AeadLimits, Level, Protection};
+use crate::crypto::{packet, retry};
 use crate::wire::{ConnectionId, Side, Version};
 
 /// The samples of one version.
@@ -87,4 +87,35 @@ fn server_initial() {
     for samples in samples() {
         both_ways(&samples, Side::Server, "server_initial", "payload");
     }
+}
+
+#[test]
+fn retry_tag() {
+    // Q27, Q21, Q63
+    for samples in samples() {
+        let original = ConnectionId::new(&samples.bytes("retry.original_dcid")).unwrap();
+        let packet = samples.bytes("retry.packet");
+        let (rest, tag) = packet.split_last_chunk().unwrap();
+        let made = retry::integrity_tag(samples.version, &original, rest);
+        assert_eq!(made.as_ref(), Some(tag));
+        assert!(retry::is_intact(samples.version, &original, &packet));
+    }
+}
+
+#[test]
+fn a_damaged_retry_is_found() {
+    // Q63
+    let [v1, v2] = samples();
+    let original = ConnectionId::new(&v1.bytes("retry.original_dcid")).unwrap();
+    let packet = v1.bytes("retry.packet");
+    for at in 0..packet.len() {
+        let mut damaged = packet.clone();
+        damaged[at] ^= 0x20;
+        assert!(!retry::is_intact(Version::V1, &original, &damaged), "{at}");
+    }
+    let other = ConnectionId::new(b"another").unwrap();
+    assert!(!retry::is_intact(Version::V1, &other, &packet));
+    assert!(!retry::is_intact(v2.version, &original, &packet));
+    assert!(!retry::is_intact(Version(5), &original, &packet));
+    assert!(!retry::is_intact(Version::V1, &original, &packet[..15]));
 }
