@@ -29,6 +29,7 @@ pub mod wire;
 
 pub use crypto::{ResetKey, TokenKeys};
 pub use error::{TransportError, code};
+pub use path::PathError;
 pub use transmit::{Ecn, PathAddr, Transmit, TransmitBuf};
 pub use weir_core::slab::Key;
 pub use wire::{ConnectionId, Dir, Side, StreamId, Version};

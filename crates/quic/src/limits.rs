@@ -1,5 +1,7 @@
 //! Every bound of the engine that is not a configuration field, each with its reason.
 
+use weir_core::time::Duration;
+
 /// Least size of a UDP payload that every QUIC path carries (RFC 9000 section 14), in bytes.
 pub const MIN_DATAGRAM: usize = 1200;
 /// Largest UDP payload there is over IPv4: 65,535 less the headers, in bytes.
@@ -78,3 +80,21 @@ pub const MAX_UNKNOWN_PARAMETERS: usize = 64;
 pub const TOKEN_FILTER_BITS: usize = 524_288;
 /// Uses that one generation takes: 16 bits for each.
 pub const TOKEN_FILTER_USES: u32 = 32_768;
+/// Losses of probes of one size until it counts as too large (RFC 8899 section 5.1.2).
+pub const MTU_MAX_PROBES: u8 = 3;
+/// After a search has ended, the path may have changed (RFC 8899 section 5.1.1).
+pub const MTU_RAISE_AFTER: Duration = Duration::from_secs(600);
+/// The search ends when less than this many bytes, or a sixty-fourth, can be gained.
+pub const MTU_SEARCH_GAP: u16 = 16;
+/// Flights in a row that lose all of their large packets until a black hole is believed.
+pub const BLACK_HOLE_ROUNDS: u8 = 3;
+/// Probe time-outs in a row until large datagrams are suspected.
+pub const BLACK_HOLE_PTOS: u32 = 3;
+/// How long after the first black hole the search rests; twice as long after each further one.
+pub const BLACK_HOLE_HOLD: Duration = Duration::from_secs(5);
+/// Fewest bytes that a datagram with a challenge and the answers to some may need: a header with a
+/// connection ID of 20 bytes, the frames, the tag.
+pub const MIN_PROBE_DATAGRAM: u64 = 96;
+/// How long a validated path is kept that nothing is sent on: late packets come on it, and a peer
+/// that goes back finds what was learnt of it.
+pub const IDLE_PATH_LINGER: Duration = Duration::from_secs(30);

@@ -96,7 +96,7 @@ impl LocalCids {
     /// Whether the peer's packets carry no connection ID: then none is ever issued (RFC 9000
     /// section 5.1.1).
     pub(crate) fn is_zero_length(&self) -> bool {
-        self.generator.len() == 0
+        self.generator.is_empty()
     }
 
     /// Makes the connection ID of a server's preferred_address transport parameter, which has

@@ -22,6 +22,10 @@ mod remote_tests;
 
 pub use generator::RandomCids;
 pub use quic_lb::{QuicLb, QuicLbConfig, QuicLbError};
+#[allow(unused_imports, reason = "the connection, which uses them, comes last")]
+pub(crate) use local::{LocalCids, NewConnectionId};
+#[allow(unused_imports, reason = "the connection, which uses them, comes last")]
+pub(crate) use remote::{RemoteCids, TokenEvent};
 
 /// Makes the connection IDs by which packets find their connection (RFC 9000 section 5.1).
 pub trait ConnectionIdGenerator: Send + Sync {

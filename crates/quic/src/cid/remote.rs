@@ -28,8 +28,10 @@ struct Held {
     cid: ConnectionId,
     /// Absent for a client's first connection ID, and a server's that sent no token.
     token: Option<ResetToken>,
-    /// Whether a path has it.
+    /// Whether a path has it, or had it.
     taken: bool,
+    /// It is not used any more, and will be retired.
+    doomed: bool,
 }
 
 /// A retired connection ID whose RETIRE_CONNECTION_ID is not acknowledged yet.
@@ -66,6 +68,7 @@ impl RemoteCids {
                 cid: initial,
                 token: None,
                 taken: false,
+                doomed: false,
             }],
             retired: Vec::new(),
             unsent: 0,
@@ -172,13 +175,17 @@ impl RemoteCids {
             cid,
             token: Some(token),
             taken: false,
+            doomed: false,
         });
         Ok(())
     }
 
     /// An unused connection ID, which is the caller's from now on: its sequence number.
     pub(crate) fn take_unused(&mut self) -> Option<u64> {
-        let held = self.held.iter_mut().find(|held| !held.taken)?;
+        let held = self
+            .held
+            .iter_mut()
+            .find(|held| !held.taken && !held.doomed)?;
         held.taken = true;
         if let Some(token) = &held.token {
             self.events.push_back(TokenEvent::Added(*token));
@@ -188,28 +195,37 @@ impl RemoteCids {
 
     /// Whether [`take_unused`](Self::take_unused) has one.
     pub(crate) fn has_unused(&self) -> bool {
-        self.held.iter().any(|held| !held.taken)
+        self.held.iter().any(|held| !held.taken && !held.doomed)
     }
 
     /// The connection ID numbered `sequence`, unless it is retired.
     #[inline]
     pub(crate) fn get(&self, sequence: u64) -> Option<ConnectionId> {
-        let held = self.held.iter().find(|held| held.sequence == sequence)?;
-        Some(held.cid)
+        let mut usable = self.held.iter().filter(|held| !held.doomed);
+        Some(usable.find(|held| held.sequence == sequence)?.cid)
     }
 
-    /// Packets will not be sent to `sequence` any more; the peer is told. A zero-length connection
-    /// ID is never retired.
-    ///
-    /// # Errors
-    /// CONNECTION_ID_LIMIT_ERROR when the peer has left too many unacknowledged.
-    pub(crate) fn retire(&mut self, sequence: u64) -> Result<(), TransportError> {
+    /// Packets will not be sent to `sequence` any more; the peer is told, once it has acknowledged
+    /// enough of what was retired before. A zero-length connection ID is never retired.
+    pub(crate) fn retire(&mut self, sequence: u64) {
         if self.is_zero_length() {
-            return Ok(());
+            return;
         }
-        match self.held.iter().position(|held| held.sequence == sequence) {
-            Some(index) => self.retire_at(index),
-            None => Ok(()),
+        if let Some(held) = self.held.iter_mut().find(|held| held.sequence == sequence) {
+            held.doomed = true;
+            self.retire_doomed();
+        }
+    }
+
+    /// Retires what waits for room to be remembered.
+    fn retire_doomed(&mut self) {
+        while self.retired.len() < MAX_UNACKED_RETIREMENTS
+            && let Some(index) = self.held.iter().position(|held| held.doomed)
+        {
+            // There is room: it cannot fail.
+            if self.retire_at(index).is_err() {
+                return;
+            }
         }
     }
 
@@ -231,11 +247,12 @@ impl RemoteCids {
 
     /// The packet with this RETIRE_CONNECTION_ID frame was acknowledged.
     pub(crate) fn on_acked(&mut self, sequence: u64) {
-        if let Some(index) = self.retired.iter().position(|old| old.sequence == sequence) {
-            if !self.retired.swap_remove(index).in_flight {
-                self.unsent = self.unsent.saturating_sub(1);
-            }
+        if let Some(index) = self.retired.iter().position(|old| old.sequence == sequence)
+            && !self.retired.swap_remove(index).in_flight
+        {
+            self.unsent = self.unsent.saturating_sub(1);
         }
+        self.retire_doomed();
     }
 
     /// The packet with this RETIRE_CONNECTION_ID frame was lost: it is sent again.
