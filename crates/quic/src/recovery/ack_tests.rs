@@ -3,10 +3,11 @@
 use weir_core::congestion::Algorithm;
 use weir_core::time::Duration;
 
+use super::MAX_PACKET_NUMBER;
 use super::testing::{End, SIZE, ms};
-use super::{EcnCounts, MAX_PACKET_NUMBER};
 use crate::path::PathId;
 use crate::sent::SentFrame;
+use crate::wire::frame::EcnCounts;
 use crate::wire::{Side, Space};
 
 // Q6

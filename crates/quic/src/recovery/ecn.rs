@@ -1,19 +1,10 @@
 //! Explicit congestion notification: whether a path carries it, and what the peer saw
 //! (RFC 9000 sections 13.4.2 and A.4).
 
+use crate::wire::frame::EcnCounts;
+
 /// Packets that are marked before the peer has shown that marks arrive (RFC 9000 section 13.4.2).
 const TEST_PACKETS: u32 = 10;
-
-/// Counts of marked packets that a peer received in one space (RFC 9000 section 19.3.2).
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct EcnCounts {
-    /// Marked ECT(0).
-    pub(crate) ect0: u64,
-    /// Marked ECT(1).
-    pub(crate) ect1: u64,
-    /// Marked congestion experienced.
-    pub(crate) ce: u64,
-}
 
 /// Why a path is not marked any more.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 use std::ops::RangeInclusive;
 
 use super::testing::{End, SIZE, ms};
-use super::{EcnCounts, EcnFailure, EcnPhase, PathRecovery};
+use super::{EcnFailure, EcnPhase, PathRecovery};
+use crate::wire::frame::EcnCounts;
 use crate::wire::{Side, Space};
 
 fn counts(ect0: u64, ect1: u64, ce: u64) -> Option<EcnCounts> {

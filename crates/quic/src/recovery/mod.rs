@@ -41,7 +41,7 @@ use crate::wire::{Side, Space};
 #[allow(unused_imports, reason = "the connection names them, which lands last")]
 pub(crate) use {
     ack::AckInfo,
-    ecn::{EcnCounts, EcnFailure, EcnPhase, EcnState},
+    ecn::{EcnFailure, EcnPhase, EcnState},
     path::{GRANULARITY, PathLookup, PathRecovery, RecoveryConfig},
     pto::LossTimer,
 };

@@ -5,12 +5,12 @@ use weir_core::ranges::{Insert, RangeSet, WhenFull};
 use weir_core::time::{Duration, Instant};
 
 use super::ack_frequency::AckPolicy;
-use super::ecn::EcnCounts;
 use crate::error::TransportError;
 use crate::limits::MAX_ACK_RANGES;
 use crate::sent::SentFrame;
 use crate::transmit::Ecn;
 use crate::wire::Space;
+use crate::wire::frame::{EcnCounts, encode};
 
 /// What was received in one space.
 #[derive(Debug)]
@@ -223,6 +223,29 @@ impl Received {
             delay: delay.checked_shr(u32::from(exponent)).unwrap_or(0),
             ecn: (self.ecn != EcnCounts::default()).then_some(self.ecn),
         })
+    }
+
+    /// Appends an ACK frame of at most `max` bytes to `out`, with as many of the newest ranges as
+    /// fit; `exponent` is our ack_delay_exponent. False, and nothing is written, when there is
+    /// nothing to tell or no room.
+    pub(crate) fn write_ack(
+        &mut self,
+        now: Instant,
+        out: &mut Vec<u8>,
+        max: usize,
+        exponent: u8,
+        log: &mut Vec<SentFrame>,
+    ) -> bool {
+        let Some(fields) = self.ack_fields(now, exponent) else {
+            return false;
+        };
+        match encode::ack(out, max, &self.ranges, fields.delay, fields.ecn) {
+            Some(largest) => {
+                self.on_ack_written(largest, log);
+                true
+            }
+            None => false,
+        }
     }
 
     /// An ACK frame was written that tells of numbers up to `largest`.

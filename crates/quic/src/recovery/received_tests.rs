@@ -2,7 +2,6 @@
 
 use weir_core::time::Instant;
 
-use super::EcnCounts;
 use super::received::Received;
 use super::testing::ms;
 use crate::error::code;
@@ -10,6 +9,8 @@ use crate::limits::MAX_ACK_RANGES;
 use crate::sent::SentFrame;
 use crate::transmit::Ecn;
 use crate::wire::Space;
+use crate::wire::frame::{EcnCounts, Frame};
+use crate::wire::varint::Reader;
 
 const START: Instant = Instant::from_millis(1000);
 
@@ -360,4 +361,26 @@ fn a_row_of_congestion_marks_is_told_once() {
 #[test]
 fn an_idle_space_is_small() {
     assert!(size_of::<Received>() <= 256, "{}", size_of::<Received>());
+}
+
+// Q132, Q153: what is written is what a peer reads, the newest ranges when room is short.
+#[test]
+fn an_ack_frame_says_what_was_received() {
+    let mut received = data();
+    for pn in [0, 1, 5, 9] {
+        received.on_packet(START, pn, true, Some(Ecn::Ect0));
+    }
+    let (mut out, mut log) = (Vec::new(), Vec::new());
+    assert!(!received.write_ack(START, &mut out, 3, 3, &mut log));
+    assert!(out.is_empty() && log.is_empty() && received.ack_due(START));
+    assert!(received.write_ack(START + ms(8), &mut out, 1000, 3, &mut log));
+    assert_eq!(log, [SentFrame::Ack { largest: 9 }]);
+    let Frame::Ack(ack) = Frame::decode(&mut Reader::new(&out)).unwrap() else {
+        panic!("not an ACK");
+    };
+    assert_eq!(ack.ranges().collect::<Vec<_>>(), [9..=9, 5..=5, 0..=1]);
+    assert_eq!((ack.delay, ack.ecn.unwrap().ect0), (1000, 4));
+    out.clear();
+    assert!(received.write_ack(START, &mut out, 11, 3, &mut log));
+    assert!(out.len() <= 11);
 }

@@ -7,12 +7,11 @@ use weir_core::rng::rng_from_seed;
 use weir_core::rtt::Rtt;
 use weir_core::time::{Duration, Instant};
 
-use super::{
-    AckInfo, EcnCounts, Outcome, PathLookup, PathRecovery, Recovery, RecoveryConfig, SentPacket,
-};
+use super::{AckInfo, Outcome, PathLookup, PathRecovery, Recovery, RecoveryConfig, SentPacket};
 use crate::error::TransportError;
 use crate::path::PathId;
 use crate::sent::SentFrame;
+use crate::wire::frame::EcnCounts;
 use crate::wire::{Side, Space};
 
 pub(super) const fn ms(millis: u64) -> Duration {
