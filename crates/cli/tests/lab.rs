@@ -70,8 +70,11 @@ fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
 }
 
 #[test]
-fn without_options_everything_passes_both_ways() {
-    let scene = Scene::new(&[]);
+fn everything_passes_both_ways_and_is_recorded() {
+    let dir = common::scratch("lab-pcap");
+    let (near, far) = (dir.join("near.pcapng"), dir.join("far.pcapng"));
+    let (near, far) = (near.to_str().unwrap(), far.to_str().unwrap());
+    let scene = Scene::new(&["--pcap-client", near, "--pcap-server", far]);
     for size in [0, 1, 1200, 9000] {
         let payload = vec![7; size];
         scene.send(&payload);
@@ -88,7 +91,14 @@ fn without_options_everything_passes_both_ways() {
         // 10,201 bytes and four times the headers of IPv4 and UDP.
         assert_eq!(report[way]["bytes"], 10_201 + 4 * 28);
     }
-    assert_eq!(report["flows"], 1);
+    assert_eq!(
+        (&report["flows"], &report["unrecorded"]),
+        (&1.into(), &0.into())
+    );
+    for file in [near, far] {
+        // Every payload twice, once each way.
+        assert!(std::fs::metadata(file).unwrap().len() > 2 * 10_201);
+    }
     assert!(report["secs"].as_f64().unwrap() > 0.0);
 }
 

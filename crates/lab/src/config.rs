@@ -1,6 +1,7 @@
 //! What a lab is like.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use weir_sim::LinkConfig;
@@ -34,6 +35,10 @@ pub struct LabConfig {
     pub seed: u64,
     /// A UDP flow in which nothing moved for so long ends.
     pub idle: Duration,
+    /// Record the UDP packets that clients send and get: the near side of a bad network. A pcapng file.
+    pub pcap_client: Option<PathBuf>,
+    /// Record the UDP packets that the server gets and sends: the far side.
+    pub pcap_server: Option<PathBuf>,
     /// Whether UDP passes; otherwise it vanishes, as behind a firewall that says nothing.
     pub udp: bool,
     /// Whether TCP passes; otherwise nothing listens there.
@@ -53,6 +58,8 @@ impl LabConfig {
             seed: 0,
             // RFC 4787 section 4.3: a translator keeps a mapping for two minutes at least.
             idle: Duration::from_secs(120),
+            pcap_client: None,
+            pcap_server: None,
             udp: true,
             tcp: true,
         }

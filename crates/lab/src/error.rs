@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use weir_sim::ConfigError;
 
@@ -31,6 +32,14 @@ pub enum LabError {
     /// A period of zero would rebind without end.
     #[error("the time between rebindings must not be zero")]
     RebindPeriod,
+    /// A recording could not be begun.
+    #[error("cannot record into {}: {source}", .path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The delivering thread could not be started.
     #[error("the lab's thread did not start: {0}")]
     Thread(io::Error),

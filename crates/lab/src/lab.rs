@@ -107,9 +107,15 @@ impl Lab {
         Ok(())
     }
 
+    /// Puts on disk what the recordings have so far; ending does so too.
+    pub fn flush(&self) {
+        self.shared.lock().flush();
+    }
+
     /// Ends it, and says what it did.
     #[must_use]
     pub fn stop(self) -> LabStats {
+        self.shared.stop();
         self.stats()
     }
 }

@@ -30,6 +30,7 @@ mod error;
 mod lab;
 mod limits;
 mod packet;
+mod record;
 mod state;
 mod stats;
 mod tcp;

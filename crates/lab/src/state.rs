@@ -16,6 +16,7 @@ use crate::config::LabConfig;
 use crate::error::LabError;
 use crate::limits;
 use crate::packet::{FlowPacket, ecn_read};
+use crate::record::Recording;
 use crate::stats::{DirectionStats, LabStats};
 use crate::udp::{Socket, UdpFlow};
 
@@ -56,6 +57,8 @@ pub(crate) struct Core {
     pub(crate) rebindings: u64,
     pub(crate) rebound_flows: u64,
     pub(crate) stopped: bool,
+    client_side: Option<Recording>,
+    server_side: Option<Recording>,
     /// What datagrams are read into.
     scratch: Vec<u8>,
 }
@@ -115,6 +118,8 @@ impl Shared {
             rebindings: 0,
             rebound_flows: 0,
             stopped: false,
+            client_side: Recording::begin(config.pcap_client.as_deref(), "client side")?,
+            server_side: Recording::begin(config.pcap_server.as_deref(), "server side")?,
             scratch: vec![0; limits::BUFFERS * limits::DATAGRAM],
         };
         Ok(Self {
@@ -216,7 +221,10 @@ impl Shared {
             let sent = self.send(core, direction, &packet);
             let stats = &mut core.way(direction).stats;
             match sent {
-                Some(Ok(())) => stats.delivered += 1,
+                Some(Ok(())) => {
+                    stats.delivered += 1;
+                    self.record_delivery(core, direction, &packet);
+                }
                 Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     core.queue.push(at, (direction, packet));
                     return true;
@@ -241,6 +249,53 @@ impl Shared {
             Direction::ToServer => flow.relay.send(self.config.to, None, packet),
             Direction::ToClient => self.outside.send(flow.client, flow.reached_at, packet),
         })
+    }
+
+    fn record_delivery(&self, core: &mut Core, direction: Direction, packet: &FlowPacket) {
+        let Some(flow) = core.flows.get(&packet.flow) else {
+            return;
+        };
+        let (side, from, to) = match direction {
+            Direction::ToServer => (
+                &mut core.server_side,
+                flow.relay.local_addr().ok(),
+                self.config.to,
+            ),
+            Direction::ToClient => (
+                &mut core.client_side,
+                self.lab_address(flow.reached_at),
+                flow.client,
+            ),
+        };
+        if let (Some(side), Some(from)) = (side, from) {
+            side.add(from, to, packet.ecn, &packet.payload);
+        }
+    }
+
+    /// Records a datagram as it came, before anything is done to it.
+    pub(crate) fn record_arrival(
+        &self,
+        core: &mut Core,
+        direction: Direction,
+        socket: &Socket,
+        received: &Received<'_>,
+    ) {
+        let (side, to) = match direction {
+            Direction::ToServer => (&mut core.client_side, self.lab_address(received.at)),
+            Direction::ToClient => (&mut core.server_side, socket.local_addr().ok()),
+        };
+        if let (Some(side), Some(to)) = (side, to) {
+            side.add(received.from, to, received.ecn, received.payload);
+        }
+    }
+
+    /// The lab as a client sees it that reached it at `ip`.
+    fn lab_address(&self, ip: Option<IpAddr>) -> Option<SocketAddr> {
+        let mut address = self.outside.local_addr().ok()?;
+        if let Some(ip) = ip {
+            address.set_ip(ip);
+        }
+        Some(address)
     }
 
     /// The delivering thread: a clock of the system's own precision, where a runtime's timers have
@@ -271,6 +326,7 @@ impl Shared {
         core.stopped = true;
         core.by_client.clear();
         core.flows.clear();
+        core.flush();
         self.wake.notify_all();
     }
 }
@@ -309,6 +365,12 @@ impl Core {
         });
     }
 
+    /// Puts the recordings on disk as far as they go.
+    pub(crate) fn flush(&mut self) {
+        let sides = [&mut self.client_side, &mut self.server_side];
+        sides.into_iter().flatten().for_each(Recording::flush);
+    }
+
     pub(crate) fn stats(&self) -> LabStats {
         let direction = |way: &Way| DirectionStats {
             link: *way.link.stats(),
@@ -321,6 +383,11 @@ impl Core {
             connections: self.connections,
             rebindings: self.rebindings,
             rebound_flows: self.rebound_flows,
+            unrecorded: [&self.client_side, &self.server_side]
+                .into_iter()
+                .flatten()
+                .map(|side| side.lost)
+                .sum(),
         }
     }
 }

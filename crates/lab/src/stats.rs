@@ -20,6 +20,8 @@ pub struct LabStats {
     pub rebindings: u64,
     /// Flows that moved, each time counted.
     pub rebound_flows: u64,
+    /// Packets that a recording should have and could not be written into it.
+    pub unrecorded: u64,
 }
 
 /// Counters of one direction.

@@ -148,6 +148,7 @@ fn drain(
 
 fn from_client(shared: &Arc<Shared>, core: &mut Core, received: Received<'_>) {
     let now = shared.begin(core);
+    shared.record_arrival(core, Direction::ToServer, &shared.outside, &received);
     let Some(flow) = flow_of(shared, core, now, &received) else {
         core.way(Direction::ToServer).stats.refused += 1;
         return;
@@ -174,6 +175,7 @@ fn from_server(
         return;
     }
     flow.used = now;
+    shared.record_arrival(core, Direction::ToClient, relay, &received);
     core.offer(Direction::ToClient, now, received.packet(number));
 }
 

@@ -473,3 +473,48 @@ async fn what_cannot_be_is_said() {
     let error = Lab::start(config).await.unwrap_err().to_string();
     assert!(error.contains("192.0.2.1:0"), "{error}");
 }
+
+#[tokio::test]
+async fn both_sides_are_recorded_as_they_were() {
+    let dir = std::env::temp_dir().join(format!("weir-lab-pcap-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let (near, far) = (dir.join("client.pcapng"), dir.join("server.pcapng"));
+    let scene = Scene::new(|config| {
+        config.to_server.drop_numbers = vec![2];
+        config.to_client.drop_numbers = vec![1];
+        config.pcap_client = Some(near.clone());
+        config.pcap_server = Some(far.clone());
+    })
+    .await;
+    scene.send(b"question one").await;
+    let (_, relay) = scene.at_server().await;
+    scene.send(b"question two").await;
+    scene.answer(relay, b"answer one").await;
+    scene.answer(relay, b"answer two").await;
+    assert_eq!(scene.at_client().await, b"answer two");
+    scene.until_offered(2).await;
+    assert_eq!(scene.lab.stop().unrecorded, 0);
+    let has = |file: &std::path::Path, text: &[u8]| {
+        let bytes = std::fs::read(file).unwrap();
+        bytes.windows(text.len()).any(|window| window == text)
+    };
+    // A packet that is lost is seen before the loss and not behind it.
+    assert!(has(&near, b"question one") && has(&near, b"question two"));
+    assert!(has(&far, b"question one") && !has(&far, b"question two"));
+    assert!(!has(&near, b"answer one") && has(&near, b"answer two"));
+    assert!(has(&far, b"answer one") && has(&far, b"answer two"));
+    // The addresses of each side are its own.
+    let port = relay.port().to_be_bytes();
+    let question = [
+        &port[..],
+        &scene.server.local_addr().unwrap().port().to_be_bytes(),
+    ]
+    .concat();
+    assert!(has(&far, &question) && !has(&near, &question));
+    std::fs::remove_dir_all(&dir).unwrap();
+
+    let mut config = LabConfig::new("127.0.0.1:9".parse().unwrap());
+    config.pcap_client = Some(dir.join("gone").join("file"));
+    let error = Lab::start(config).await.unwrap_err().to_string();
+    assert!(error.contains("cannot record into"), "{error}");
+}

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use weir_core::pcapng::packet::{Side as FlowSide, TcpFlow, udp};
+use weir_core::pcapng::packet::{Side as FlowSide, TcpFlow, set_ecn, udp};
 use weir_core::pcapng::{self, LINKTYPE_RAW, Packet};
 use weir_core::time::Instant;
 
 use crate::check::world_name;
-use crate::datagram::{Datagram, Ecn};
+use crate::datagram::Datagram;
 use crate::flow::Segment;
 use crate::world::{PipeEnd, Side};
 
@@ -66,7 +66,7 @@ impl Capture {
             datagram.to,
             &datagram.payload,
         );
-        set_ecn(&mut self.scratch, datagram.ecn);
+        set_ecn(&mut self.scratch, datagram.ecn as u8);
         record(&mut self.bytes, at, &self.scratch);
     }
 
@@ -121,26 +121,10 @@ fn record(bytes: &mut Vec<u8>, at: Instant, packet: &[u8]) {
     pcapng::packet(bytes, &packet);
 }
 
-/// Puts the ECN bits into an IP header that has none.
-fn set_ecn(packet: &mut [u8], ecn: Ecn) {
-    let bits = ecn as u8;
-    let [version, class, ..] = packet else { return };
-    if *version >> 4 == 6 {
-        *class |= bits << 4;
-        return;
-    }
-    *class |= bits;
-    if let Some([high, low]) = packet.get_mut(10..12) {
-        // RFC 1624 equation 3, with a word that grows by `bits`.
-        let sum = u32::from(!u16::from_be_bytes([*high, *low])) + u32::from(bits);
-        let folded = (sum & 0xffff) + (sum >> 16);
-        [*high, *low] = (!(folded as u16)).to_be_bytes();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::datagram::Ecn;
 
     // RFC 1624: the checksum stays right.
     #[test]
@@ -152,7 +136,7 @@ mod tests {
         for bits in [Ecn::NotEct, Ecn::Ect1, Ecn::Ect0, Ecn::Ce] {
             let mut packet = Vec::new();
             udp(&mut packet, v4, v4, b"payload");
-            set_ecn(&mut packet, bits);
+            set_ecn(&mut packet, bits as u8);
             assert_eq!(packet[1], bits as u8);
             let words = packet[..20].chunks(2);
             let sum: u32 = words
@@ -161,7 +145,7 @@ mod tests {
             assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff);
             packet.clear();
             udp(&mut packet, v6, v6, b"payload");
-            set_ecn(&mut packet, bits);
+            set_ecn(&mut packet, bits as u8);
             assert_eq!((packet[0], packet[1]), (0x60, (bits as u8) << 4));
         }
     }

@@ -5,6 +5,7 @@ use crate::out::Failure;
 use crate::units::{parse_rate, parse_share, parse_time};
 use clap::{Args, ValueEnum};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 use weir::Target;
 use weir_core::time::Instant;
@@ -42,6 +43,14 @@ pub(crate) struct LabArgs {
     /// Refuse TCP
     #[arg(long)]
     pub(crate) no_tcp: bool,
+
+    /// Record UDP as clients send and get it, into a pcapng file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pcap_client: Option<PathBuf>,
+
+    /// Record UDP as the server gets and sends it, into a pcapng file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pcap_server: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) common: Common,
@@ -226,6 +235,8 @@ impl LabArgs {
         config.to_client = link(both, &to_client, &outages);
         config.rebind = self.moments.rebind();
         config.seed = self.seed;
+        config.pcap_client.clone_from(&self.pcap_client);
+        config.pcap_server.clone_from(&self.pcap_server);
         config.udp = !self.no_udp;
         config.tcp = !self.no_tcp;
         config

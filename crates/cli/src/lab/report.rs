@@ -1,6 +1,6 @@
 //! What the lab did to the traffic.
 
-use crate::out::{Table, show};
+use crate::out::{Table, say, show};
 use crate::units;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -17,6 +17,7 @@ pub(super) struct Report {
     connections: u64,
     rebindings: u64,
     rebound_flows: u64,
+    unrecorded: u64,
     #[serde(skip)]
     time: Duration,
 }
@@ -46,6 +47,7 @@ impl Report {
             connections: stats.connections,
             rebindings: stats.rebindings,
             rebound_flows: stats.rebound_flows,
+            unrecorded: stats.unrecorded,
             time,
         }
     }
@@ -76,6 +78,12 @@ impl Report {
         row("ECN bits changed", &|way| way.ecn_changed);
         row("bytes of TCP", &|way| way.tcp_bytes);
         show(table);
+        if self.unrecorded > 0 {
+            say(format_args!(
+                "weir: {} packets could not be recorded: is the disk full?",
+                self.unrecorded
+            ));
+        }
         show(format_args!(
             "{} UDP flows, {} TCP connections, rebound {} times, in {}",
             self.flows,

@@ -233,6 +233,24 @@ fn put_u16(out: &mut [u8], at: usize, value: u16) {
     }
 }
 
+/// Puts ECN bits (RFC 3168 section 5, 0 to 3) into the IP header at the front of `packet`, which has
+/// none yet. IPv4's checksum stays right.
+pub fn set_ecn(packet: &mut [u8], bits: u8) {
+    let bits = bits & 3;
+    let [version, class, ..] = packet else { return };
+    if *version >> 4 == 6 {
+        *class |= bits << 4;
+        return;
+    }
+    *class |= bits;
+    if let Some([high, low]) = packet.get_mut(10..12) {
+        // RFC 1624 equation 3, with a word that grows by `bits`.
+        let sum = u32::from(!u16::from_be_bytes([*high, *low])) + u32::from(bits);
+        let folded = (sum & 0xffff) + (sum >> 16);
+        [*high, *low] = (!(folded as u16)).to_be_bytes();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
