@@ -13,7 +13,7 @@ mod common;
 use common::{Running, finish, scratch, text, weir};
 use serde_json::Value;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -196,6 +196,46 @@ fn through_socks(proxy: SocketAddr, to: SocketAddr, words: &[u8]) -> Vec<u8> {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
     answer
+}
+
+/// Datagrams both ways through two processes, and the status that counts them.
+#[test]
+fn udp_forwards_carry_datagrams() {
+    let service = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let to = service.local_addr().unwrap();
+    let forward = format!("udp:0:{to}");
+    let allowed = to.to_string();
+    let tunnel = tunnel(
+        &allowed,
+        &["-L", &forward, "-R", &forward, "--udp-idle", "30s"],
+    );
+    for n in 0..2 {
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.connect(tunnel.bound(n)).unwrap();
+        for socket in [&client, &service] {
+            socket
+                .set_read_timeout(Some(Duration::from_secs(10)))
+                .unwrap();
+        }
+        client.send(b"question").unwrap();
+        let mut buffer = [0; 100];
+        let (length, from) = service.recv_from(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"question");
+        service.send_to(b"answer", from).unwrap();
+        let length = client.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"answer");
+    }
+    let output = finish(at(&tunnel.dialling.home, &["connect", "--status"]));
+    let words = text(&output.stdout);
+    assert!(
+        words.contains(&format!("-L udp:{} -> {to}", tunnel.bound(0))),
+        "{words}"
+    );
+    assert!(
+        words.contains("8 B in 1") && words.contains("6 B in 1"),
+        "{words}"
+    );
+    tunnel.end();
 }
 
 #[test]

@@ -170,9 +170,7 @@ async fn serve_stream(
     match request {
         Request::Connect(to) => connect(session, send, recv, to).await,
         Request::Datagrams { flow, to } => {
-            // Flows have a limit of their own: many small ones are no reason to refuse a connection.
-            drop(slot);
-            carry_flow(session, send, recv, flow, to).await;
+            carry_flow(session, send, recv, (flow, to), slot).await;
         }
         Request::Listen { id, bind } => {
             listens::serve(session, send, recv, id, (Transport::Tcp, bind)).await;
@@ -260,8 +258,8 @@ async fn carry_flow(
     session: &Arc<PeerSession>,
     send: SendStream,
     recv: UnitStream<RecvStream>,
-    flow: u64,
-    to: Destination,
+    (flow, to): (u64, Destination),
+    slot: OwnedSemaphorePermit,
 ) {
     let core = &session.core;
     let asked = Answering {
@@ -276,6 +274,7 @@ async fn carry_flow(
         to: &to,
         allow: &core.config.allow_to,
         flow,
+        slot: Some(slot),
     };
     let name = &session.name;
     match answer_flow(asked, send, recv).await {

@@ -252,6 +252,7 @@ async fn carry_flow(
         to: &forward.to,
         allow: &AllowTo::any(),
         flow,
+        slot: None,
     };
     let (name, to) = (name_of(forward), &forward.to);
     match answer_flow(asked, send, recv).await {

@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::net::UdpSocket;
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::exit::Exit;
 use super::flow::{End, Flow, FlowError};
 use super::flows::{Claim, Flows};
@@ -35,11 +38,14 @@ pub(crate) struct Answering<'a> {
     pub(crate) allow: &'a AllowTo,
     /// The number that the asker chose.
     pub(crate) flow: u64,
+    /// The stream's place among the connection's streams, until the flow is granted: flows have a limit of their own,
+    /// and many small ones are no reason to refuse a connection.
+    pub(crate) slot: Option<OwnedSemaphorePermit>,
 }
 
 /// Grants a flow, or refuses it, and carries it to its end; with its counters in words.
 pub(crate) async fn answer_flow(
-    asked: Answering<'_>,
+    mut asked: Answering<'_>,
     mut send: SendStream,
     recv: UnitStream<RecvStream>,
 ) -> (Result<End, FlowError>, String) {
@@ -62,6 +68,7 @@ pub(crate) async fn answer_flow(
             return (Err(refusal.into()), registered.summary());
         }
     };
+    drop(asked.slot.take());
     if let Err(error) = answer(&mut send, &Ok(Granted::Datagrams(source))).await {
         return (Err(error.into()), registered.summary());
     }
@@ -80,12 +87,7 @@ pub(crate) async fn answer_flow(
     (flow.run().await, registered.summary())
 }
 
-type Prepared = (
-    tokio::sync::OwnedSemaphorePermit,
-    Claim,
-    tokio::net::UdpSocket,
-    SocketAddr,
-);
+type Prepared = (OwnedSemaphorePermit, Claim, UdpSocket, SocketAddr);
 
 /// A place, the number, and a socket to an address that is allowed.
 async fn prepare(asked: &Answering<'_>, counts: &Arc<Datagrams>) -> Result<Prepared, Refusal> {

@@ -254,6 +254,7 @@ impl Pair {
                 to: &to,
                 allow: &AllowTo::any(),
                 flow,
+                slot: None,
             };
             let _ = answer_flow(asked, send, recv).await;
         });
