@@ -7,12 +7,16 @@
 //! | [`protection`] | all keys of one connection, and which of them a packet takes |
 //! | [`phases`] | 1-RTT keys through their updates |
 //! | [`tls`] | the TLS handshake over CRYPTO bytes |
+//! | [`server_tls`] | a server's configuration, with its tickets kept apart |
+//! | [`client_hello`] | a look into the ClientHello, to choose the version by |
+//! | [`secrets`] | packet keys from traffic secrets, for a version that came later |
 //! | [`messages`] | which handshake messages may come at which level |
 //! | [`retry`] | the integrity tag of Retry packets |
 //! | [`token`] | address validation tokens |
 //! | [`reset`] | stateless reset tokens |
 
 mod alert;
+pub(crate) mod client_hello;
 pub(crate) mod initial;
 mod messages;
 mod packet;
@@ -20,6 +24,8 @@ mod phases;
 mod protection;
 mod reset;
 pub(crate) mod retry;
+mod secrets;
+mod server_tls;
 mod tls;
 mod token;
 
@@ -31,6 +37,7 @@ pub(crate) use self::{
     packet::{SAMPLE_LEN, TAG_LEN},
     phases::{KeyUpdateRefused, NextKeys},
     protection::{AeadLimits, OpenError, Opened, Protection},
+    server_tls::ServerTls,
     tls::{KeyChange, Tls, TlsError},
     token::{Holder, TokenState},
 };

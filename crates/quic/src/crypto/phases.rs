@@ -8,30 +8,40 @@
 
 use std::ops::Range;
 
-use rustls::quic::{HeaderProtectionKey, Keys, PacketKey, PacketKeySet, Secrets};
+use rustls::quic::{HeaderProtectionKey, Keys, PacketKey, PacketKeySet};
 use weir_core::time::Instant;
 
 use super::packet::{self, Header, KEY_PHASE};
+use super::secrets::Secrets;
 use crate::error::{TransportError, code};
 
 /// What the keys of later phases are made from.
 pub(crate) enum NextKeys {
-    /// As rustls gives it.
-    Tls(Secrets),
+    /// By rustls, in the version that it was started with.
+    Tls(rustls::quic::Secrets),
+    /// By ourselves, in a version that was agreed on later.
+    Own(Secrets),
 }
 
 impl NextKeys {
-    /// The keys of the next phase; from then on, those of the one after it.
-    fn advance(&mut self) -> PacketKeySet {
+    /// The keys of the next phase; from then on, those of the one after it. `None` only if the
+    /// cipher fails, which it does not.
+    fn advance(&mut self) -> Option<PacketKeySet> {
         match self {
-            NextKeys::Tls(secrets) => secrets.next_packet_keys(),
+            NextKeys::Tls(secrets) => Some(secrets.next_packet_keys()),
+            NextKeys::Own(secrets) => {
+                let keys = secrets.packet_keys();
+                *secrets = secrets.next()?;
+                keys
+            }
         }
     }
 
     /// The keys of the next phase, once more.
-    fn peek(&self) -> PacketKeySet {
+    fn peek(&self) -> Option<PacketKeySet> {
         match self {
-            NextKeys::Tls(secrets) => secrets.clone().next_packet_keys(),
+            NextKeys::Tls(secrets) => Some(secrets.clone().next_packet_keys()),
+            NextKeys::Own(secrets) => secrets.packet_keys(),
         }
     }
 }
@@ -128,7 +138,7 @@ pub(super) struct Phases {
 
 impl Phases {
     pub(super) fn new(keys: Keys, secrets: NextKeys, usage: Usage) -> Phases {
-        let next = secrets.peek().remote;
+        let next = secrets.peek().map(|keys| keys.remote);
         Phases {
             send_header: keys.local.header,
             send: keys.local.packet,
@@ -143,7 +153,7 @@ impl Phases {
             receive_phase: 0,
             received: None,
             previous: None,
-            next: Some(next),
+            next,
             secrets,
             confirmed: false,
             hold: None,
@@ -167,7 +177,7 @@ impl Phases {
         if self.send_key_phase != self.send_phase || self.next.is_none() {
             self.prepare();
         }
-        if self.sealed >= self.usage.limit {
+        if self.sealed >= self.usage.limit || self.send_key_phase != self.send_phase {
             return Err(limit_reached());
         }
         debug_assert_eq!(
@@ -314,13 +324,15 @@ impl Phases {
     /// Makes the keys that an update used up.
     pub(super) fn prepare(&mut self) {
         if self.send_key_phase < self.send_phase {
-            self.send = self.secrets.advance().local;
-            self.send_key_phase += 1;
+            if let Some(keys) = self.secrets.advance() {
+                self.send = keys.local;
+                self.send_key_phase += 1;
+            }
         }
         // While an update of ours is unanswered, `secrets` is one phase further than the next
         // phase to receive; that one's key was made before.
         if self.next.is_none() && self.send_phase == self.receive_phase {
-            self.next = Some(self.secrets.peek().remote);
+            self.next = self.secrets.peek().map(|keys| keys.remote);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::quic::{ClientConnection, Connection, DirectionalKeys, Keys, ServerConnection};
 
@@ -11,6 +12,7 @@ use super::alert::{from_tls, violation};
 use super::initial::tls_version;
 use super::messages::Messages;
 use super::phases::NextKeys;
+use super::secrets::{Stage, Tap};
 use crate::error::TransportError;
 use crate::wire::{Side, Version};
 
@@ -73,26 +75,80 @@ pub(crate) struct Tls {
     /// A client's: the server's EncryptedExtensions are in.
     extensions: bool,
     flights: VecDeque<Flight>,
+    /// Where a version other than the one that rustls was started with takes its secrets from.
+    tap: Option<Arc<Tap>>,
+    /// That other version.
+    switched: Option<Version>,
 }
 
 impl Tls {
     /// A client's, whose ClientHello is ready to be sent. `params` are its transport parameters,
     /// encoded.
+    ///
+    /// A session that was begun in another version is not resumed (RFC 9369 section 5). It is the
+    /// server's version_information that tells, among the transport parameters kept with the
+    /// session.
     pub(crate) fn client(
         config: Arc<rustls::ClientConfig>,
         version: Version,
         server_name: &str,
         params: Vec<u8>,
     ) -> Result<Tls, TlsError> {
+        check_client_config(&config)?;
         let name = ServerName::try_from(server_name.to_owned())
             .map_err(|_| TlsError::ServerName(server_name.to_owned()))?;
-        check_client_config(&config)?;
-        let version = tls_version(version).ok_or(TlsError::Version(version))?;
-        let connection =
-            ClientConnection::new(config, version, name, params).map_err(TlsError::Config)?;
+        let tls_version = tls_version(version).ok_or(TlsError::Version(version))?;
+        let begin = |config| {
+            let (name, params) = (name.clone(), params.clone());
+            ClientConnection::new(config, tls_version, name, params).map_err(TlsError::Config)
+        };
+        let is_of_version = |connection: &ClientConnection| {
+            let remembered = connection.quic_transport_parameters();
+            remembered.is_none_or(|params| chosen_version(params) == version)
+        };
+        let mut connection = begin(config.clone())?;
+        for _ in 0..MAX_FOREIGN_TICKETS {
+            // Each attempt takes a ticket out of the store: what is left are those that fit.
+            if is_of_version(&connection) {
+                break;
+            }
+            connection = begin(config.clone())?;
+        }
+        if !is_of_version(&connection) {
+            let mut config = (*config).clone();
+            config.resumption = Resumption::disabled();
+            connection = begin(Arc::new(config))?;
+        }
         let mut tls = Tls::new(connection.into(), Side::Client);
         tls.collect();
         Ok(tls)
+    }
+
+    /// A client's that can go on in another version, when the server answers in one (RFC 9368
+    /// section 2.3): see [`switch_version`](Self::switch_version).
+    pub(crate) fn client_switchable(
+        config: &rustls::ClientConfig,
+        version: Version,
+        server_name: &str,
+        params: Vec<u8>,
+    ) -> Result<Tls, TlsError> {
+        let mut config = config.clone();
+        let tap = Arc::new(Tap::new(config.key_log.clone()));
+        config.key_log = tap.clone();
+        let mut tls = Tls::client(Arc::new(config), version, server_name, params)?;
+        tls.tap = Some(tap);
+        Ok(tls)
+    }
+
+    /// The server answers in another version: keys are made for it from now on. Before anything of
+    /// the server is fed. False when this is not possible.
+    #[must_use]
+    pub(crate) fn switch_version(&mut self, version: Version) -> bool {
+        let possible = self.tap.is_some() && !self.left_initial && tls_version(version).is_some();
+        if possible {
+            self.switched = Some(version);
+        }
+        possible
     }
 
     /// A server's. `version` is what was agreed on, `params` its transport parameters, encoded.
@@ -108,6 +164,23 @@ impl Tls {
         Ok(Tls::new(connection.into(), Side::Server))
     }
 
+    /// A server's for a client that began with `original`, which was switched to `negotiated`.
+    /// Its 0-RTT packets are still in the original version (RFC 9369 section 4.1).
+    pub(super) fn server_switched(
+        config: &rustls::ServerConfig,
+        original: Version,
+        negotiated: Version,
+        params: Vec<u8>,
+    ) -> Result<Tls, TlsError> {
+        let mut config = config.clone();
+        let tap = Arc::new(Tap::new(config.key_log.clone()));
+        config.key_log = tap.clone();
+        let mut tls = Tls::server(Arc::new(config), negotiated, params)?;
+        tls.tap = Some(tap);
+        tls.switched = Some(original);
+        Ok(tls)
+    }
+
     fn new(connection: Connection, side: Side) -> Tls {
         Tls {
             connection,
@@ -117,6 +190,8 @@ impl Tls {
             left_initial: false,
             extensions: false,
             flights: VecDeque::new(),
+            tap: None,
+            switched: None,
         }
     }
 
@@ -174,23 +249,51 @@ impl Tls {
                 return;
             }
             let level = self.send_level;
-            let change = change.map(|change| match change {
-                rustls::quic::KeyChange::Handshake { keys } => {
+            let change = change.map(|change| self.in_version(change));
+            match change {
+                Some(KeyChange::Handshake { .. }) => {
                     self.left_initial = true;
                     self.send_level = Level::Handshake;
-                    KeyChange::Handshake { keys }
                 }
-                rustls::quic::KeyChange::OneRtt { keys, next } => {
-                    self.send_level = Level::OneRtt;
-                    let next = NextKeys::Tls(next);
-                    KeyChange::OneRtt { keys, next }
-                }
-            });
+                Some(KeyChange::OneRtt { .. }) => self.send_level = Level::OneRtt,
+                None => {}
+            }
             self.flights.push_back(Flight {
                 level,
                 bytes,
                 change,
             });
+        }
+    }
+
+    /// The keys of `change` in the version that was agreed on.
+    fn in_version(&self, change: rustls::quic::KeyChange) -> KeyChange {
+        let own = |stage| {
+            // On a server it is only 0-RTT that is in another version than rustls.
+            let version = self.switched.filter(|_| self.side.is_client())?;
+            let suite = self.cipher_suite()?;
+            self.tap.as_ref()?.take(stage, self.side, version, suite)
+        };
+        match change {
+            rustls::quic::KeyChange::Handshake { keys } => KeyChange::Handshake {
+                keys: own(Stage::Handshake)
+                    .and_then(|secrets| secrets.keys())
+                    .unwrap_or(keys),
+            },
+            rustls::quic::KeyChange::OneRtt { keys, next } => {
+                let own = own(Stage::OneRtt)
+                    .and_then(|secrets| Some((secrets.keys()?, secrets.next()?)));
+                match own {
+                    Some((keys, next)) => KeyChange::OneRtt {
+                        keys,
+                        next: NextKeys::Own(next),
+                    },
+                    None => KeyChange::OneRtt {
+                        keys,
+                        next: NextKeys::Tls(next),
+                    },
+                }
+            }
         }
     }
 
@@ -228,7 +331,13 @@ impl Tls {
     /// Keys of 0-RTT packets: on a client that resumes and may send them, and on a server that
     /// accepts them.
     pub(crate) fn zero_rtt_keys(&self) -> Option<DirectionalKeys> {
-        self.connection.zero_rtt_keys()
+        let keys = self.connection.zero_rtt_keys()?;
+        match (&self.tap, self.switched) {
+            (Some(tap), Some(original)) if self.side.is_server() => {
+                tap.early()?.keys(self.cipher_suite()?, original)
+            }
+            _ => Some(keys),
+        }
     }
 
     /// Whether the server accepted 0-RTT. `None` as long as that is not known; `Some(false)` also
@@ -308,6 +417,29 @@ impl Tls {
         self.connection
             .export_keying_material(output, label, context)
     }
+}
+
+/// The version that a server's transport parameters say was chosen (RFC 9368 section 3); without
+/// version_information it is version 1.
+fn chosen_version(mut params: &[u8]) -> Version {
+    const VERSION_INFORMATION: u64 = 0x11;
+    while let Some((id, len, rest)) = varint(params).and_then(|(id, rest)| {
+        let (len, rest) = varint(rest)?;
+        Some((id, usize::try_from(len).ok()?, rest))
+    }) {
+        let Some((value, rest)) = rest.split_at_checked(len) else {
+            break;
+        };
+        if id == VERSION_INFORMATION {
+            return value
+                .first_chunk()
+                .map_or(Version::NEGOTIATION, |bytes| {
+                    Version(u32::from_be_bytes(*bytes))
+                });
+        }
+        params = rest;
+    }
+    Version::V1
 }
 
 /// Whether a client's configuration fits QUIC.
