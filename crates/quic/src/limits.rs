@@ -98,3 +98,6 @@ pub const MIN_PROBE_DATAGRAM: u64 = 96;
 /// How long a validated path is kept that nothing is sent on: late packets come on it, and a peer
 /// that goes back finds what was learnt of it.
 pub const IDLE_PATH_LINGER: Duration = Duration::from_secs(30);
+/// Session tickets of another version that a client throws away to find one of its own, before it
+/// does without: rustls keeps 8 for a server by default.
+pub const MAX_FOREIGN_TICKETS: usize = 8;

@@ -21,9 +21,9 @@ pub(crate) mod remote;
 mod remote_tests;
 
 pub use generator::RandomCids;
-pub use quic_lb::{QuicLb, QuicLbConfig, QuicLbError};
 #[allow(unused_imports, reason = "the connection, which uses them, comes last")]
 pub(crate) use local::{LocalCids, NewConnectionId};
+pub use quic_lb::{QuicLb, QuicLbConfig, QuicLbError};
 #[allow(unused_imports, reason = "the connection, which uses them, comes last")]
 pub(crate) use remote::{RemoteCids, TokenEvent};
 

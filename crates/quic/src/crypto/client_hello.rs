@@ -2,6 +2,7 @@
 //! by them (RFC 9368 section 2.3), and TLS cannot be begun without a version.
 
 use crate::limits::MAX_CLIENT_HELLO;
+use crate::wire::varint::{Reader, Truncated};
 
 /// The extension that carries them (RFC 9001 section 8.2).
 const TRANSPORT_PARAMETERS: u16 = 0x39;
@@ -36,15 +37,13 @@ pub(crate) fn peek(crypto: &[u8]) -> Peek<'_> {
     let Some(body) = rest.get(..len as usize) else {
         return Peek::Incomplete;
     };
-    match find(Fields(body)) {
-        Some(params) => Peek::Params(params),
-        None => Peek::Absent,
-    }
+    find(body).map_or(Peek::Absent, Peek::Params)
 }
 
 /// RFC 8446 section 4.1.2.
-fn find(mut hello: Fields<'_>) -> Option<&[u8]> {
+fn find(body: &[u8]) -> Result<&[u8], Truncated> {
     const VERSION_AND_RANDOM: usize = 34;
+    let mut hello = Reader::new(body);
     hello.bytes(VERSION_AND_RANDOM)?;
     let session_id = hello.u8()?;
     hello.bytes(session_id.into())?;
@@ -53,31 +52,13 @@ fn find(mut hello: Fields<'_>) -> Option<&[u8]> {
     let compression = hello.u8()?;
     hello.bytes(compression.into())?;
     let len = hello.u16()?;
-    let mut extensions = Fields(hello.bytes(len.into())?);
+    let mut extensions = Reader::new(hello.bytes(len.into())?);
     loop {
         let kind = extensions.u16()?;
         let len = extensions.u16()?;
         let content = extensions.bytes(len.into())?;
         if kind == TRANSPORT_PARAMETERS {
-            return Some(content);
+            return Ok(content);
         }
-    }
-}
-
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (bytes, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(bytes)
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.bytes(1)?.first().copied()
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        Some(u16::from_be_bytes(self.bytes(2)?.try_into().ok()?))
     }
 }

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use rustls::quic::{HeaderProtectionKey, PacketKey};
 
+use crate::wire::packet_number;
+
 /// Bytes of the tag that every cipher of TLS 1.3 for QUIC appends (RFC 9001 section 5.3).
 pub(crate) const TAG_LEN: usize = 16;
 /// Bytes of ciphertext that header protection looks at (RFC 9001 section 5.4.2).
@@ -100,27 +102,12 @@ pub(super) fn unprotect(
     let truncated = number
         .get(..pn_len)?
         .iter()
-        .fold(0, |value, &byte| value << 8 | u64::from(byte));
+        .fold(0, |value, &byte| value << 8 | u32::from(byte));
     Some(Header {
         first,
-        pn: decode_number(truncated, pn_len, expected),
+        pn: packet_number::decode(truncated, pn_len, expected),
         len: pn_offset + pn_len,
     })
-}
-
-/// The packet number nearest to `expected` whose low `len` bytes are `truncated` (RFC 9000
-/// appendix A.3).
-fn decode_number(truncated: u64, len: usize, expected: u64) -> u64 {
-    let window = 1u64 << (8 * len);
-    let half = window / 2;
-    let candidate = (expected & !(window - 1)) | truncated;
-    if candidate + half <= expected && candidate < (1 << 62) - window {
-        candidate + window
-    } else if candidate > expected + half && candidate >= window {
-        candidate - window
-    } else {
-        candidate
-    }
 }
 
 /// Opens the payload of `packet` in place; the header is already plain. The range of the payload,

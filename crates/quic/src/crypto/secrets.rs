@@ -204,6 +204,12 @@ impl Secrets {
         })
     }
 
+    /// The secret that is sent with.
+    #[cfg(test)]
+    pub(super) fn local_bytes(&self) -> &[u8] {
+        &self.local.0
+    }
+
     /// The packet keys of both directions: all that changes with a key update.
     pub(super) fn packet_keys(&self) -> Option<PacketKeySet> {
         let suite = Suite::of(self.suite)?;
@@ -242,11 +248,7 @@ impl PacketKey for SealingKey {
     ) -> Result<Tag, Error> {
         let tag = self
             .key
-            .seal_in_place_separate_tag(
-                self.nonce(packet_number),
-                aead::Aad::from(header),
-                payload,
-            )
+            .seal_in_place_separate_tag(self.nonce(packet_number), aead::Aad::from(header), payload)
             .map_err(|_| Error::EncryptError)?;
         Ok(Tag::from(tag.as_ref()))
     }
@@ -258,11 +260,7 @@ impl PacketKey for SealingKey {
         payload: &'a mut [u8],
     ) -> Result<&'a [u8], Error> {
         self.key
-            .open_in_place(
-                self.nonce(packet_number),
-                aead::Aad::from(header),
-                payload,
-            )
+            .open_in_place(self.nonce(packet_number), aead::Aad::from(header), payload)
             .map(|plain| &*plain)
             .map_err(|_| Error::DecryptError)
     }

@@ -33,7 +33,10 @@ impl ServerTls {
             let hash = digest::digest(&digest::SHA256, limits);
             let mut scope = [0; SCOPE_LEN];
             let parts = version.0.to_be_bytes().into_iter();
-            for (to, from) in scope.iter_mut().zip(parts.chain(hash.as_ref().iter().copied())) {
+            for (to, from) in scope
+                .iter_mut()
+                .zip(parts.chain(hash.as_ref().iter().copied()))
+            {
                 *to = from;
             }
             scope

@@ -14,7 +14,8 @@ use super::messages::Messages;
 use super::phases::NextKeys;
 use super::secrets::{Stage, Tap};
 use crate::error::TransportError;
-use crate::wire::{Side, Version};
+use crate::limits::MAX_FOREIGN_TICKETS;
+use crate::wire::{Side, TransportParameters, Version};
 
 /// Why no handshake can be begun: the configuration does not fit QUIC.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -104,7 +105,7 @@ impl Tls {
         };
         let is_of_version = |connection: &ClientConnection| {
             let remembered = connection.quic_transport_parameters();
-            remembered.is_none_or(|params| chosen_version(params) == version)
+            remembered.is_none_or(|params| are_of(params, version))
         };
         let mut connection = begin(config.clone())?;
         for _ in 0..MAX_FOREIGN_TICKETS {
@@ -281,8 +282,8 @@ impl Tls {
                     .unwrap_or(keys),
             },
             rustls::quic::KeyChange::OneRtt { keys, next } => {
-                let own = own(Stage::OneRtt)
-                    .and_then(|secrets| Some((secrets.keys()?, secrets.next()?)));
+                let own =
+                    own(Stage::OneRtt).and_then(|secrets| Some((secrets.keys()?, secrets.next()?)));
                 match own {
                     Some((keys, next)) => KeyChange::OneRtt {
                         keys,
@@ -419,27 +420,13 @@ impl Tls {
     }
 }
 
-/// The version that a server's transport parameters say was chosen (RFC 9368 section 3); without
-/// version_information it is version 1.
-fn chosen_version(mut params: &[u8]) -> Version {
-    const VERSION_INFORMATION: u64 = 0x11;
-    while let Some((id, len, rest)) = varint(params).and_then(|(id, rest)| {
-        let (len, rest) = varint(rest)?;
-        Some((id, usize::try_from(len).ok()?, rest))
-    }) {
-        let Some((value, rest)) = rest.split_at_checked(len) else {
-            break;
-        };
-        if id == VERSION_INFORMATION {
-            return value
-                .first_chunk()
-                .map_or(Version::NEGOTIATION, |bytes| {
-                    Version(u32::from_be_bytes(*bytes))
-                });
-        }
-        params = rest;
-    }
-    Version::V1
+/// Whether a server's transport parameters are those of a connection in `version` (RFC 9368 section
+/// 3): one that speaks more than version 1 says so.
+fn are_of(params: &[u8], version: Version) -> bool {
+    TransportParameters::decode(Side::Server, params).is_ok_and(|params| {
+        let chosen = params.version_information.map(|versions| versions.chosen);
+        chosen.unwrap_or(Version::V1) == version
+    })
 }
 
 /// Whether a client's configuration fits QUIC.

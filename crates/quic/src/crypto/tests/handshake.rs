@@ -6,7 +6,7 @@ use super::pair::{
     ALPN, Authority, CLIENT_PARAMS, NAME, Pair, SERVER_PARAMS, client_config, provider,
     server_config,
 };
-use crate::crypto::{AeadLimits, Level};
+use crate::crypto::{AeadLimits, KeyChange, Level};
 use crate::wire::Version;
 
 const SUITES: [CipherSuite; 3] = [
@@ -77,4 +77,32 @@ fn bytes_may_come_in_any_pieces() {
         pair.run().unwrap();
         assert!(!pair.server.tls.is_handshaking());
     }
+}
+
+/// The limits of the keys that a handshake with `suite` gives: packets to seal, packets to fail.
+pub(super) fn limits(suite: CipherSuite) -> (u64, u64) {
+    let authority = Authority::new();
+    let mut client = crate::crypto::Tls::client(
+        client_config(&authority, provider(&[suite])).into(),
+        Version::V1,
+        NAME,
+        CLIENT_PARAMS.to_vec(),
+    )
+    .unwrap();
+    let mut server = crate::crypto::Tls::server(
+        server_config(&authority, provider(&[suite])).into(),
+        Version::V1,
+        SERVER_PARAMS.to_vec(),
+    )
+    .unwrap();
+    let mut hello = Vec::new();
+    client.poll_send(&mut hello).unwrap();
+    server.on_crypto(Level::Initial, &hello).unwrap();
+    while let Some((_, change)) = server.poll_send(&mut Vec::new()) {
+        if let Some(KeyChange::OneRtt { keys, .. }) = change {
+            let key = keys.local.packet;
+            return (key.confidentiality_limit(), key.integrity_limit());
+        }
+    }
+    panic!("no 1-RTT keys");
 }

@@ -4,6 +4,7 @@
 
 mod handshake;
 mod pair;
+mod phases;
 mod reset;
 mod token;
 mod vectors;

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
+use rustls::CipherSuite;
+
 use super::hex;
-use crate::crypto::{AeadLimits, Level, Protection};
-use crate::crypto::{packet, retry};
+use crate::crypto::secrets::{Secret, Secrets};
+use crate::crypto::{AeadLimits, Level, NextKeys, Protection, packet, retry};
 use crate::wire::{ConnectionId, Side, Version};
 
 /// The samples of one version.
@@ -118,4 +120,46 @@ fn a_damaged_retry_is_found() {
     assert!(!retry::is_intact(v2.version, &original, &packet));
     assert!(!retry::is_intact(Version(5), &original, &packet));
     assert!(!retry::is_intact(Version::V1, &original, &packet[..15]));
+}
+
+/// The ChaCha20 sample's keys: for both directions the same, as there is only one secret.
+fn chacha20(samples: &Samples) -> Secrets {
+    let secret = Secret::new(&samples.bytes("chacha20_short.secret"));
+    let suite = CipherSuite::TLS13_CHACHA20_POLY1305_SHA256;
+    Secrets::new(samples.version, suite, secret.clone(), secret).unwrap()
+}
+
+#[test]
+fn chacha20_short_header() {
+    // Q27, Q21, Q29
+    for samples in samples() {
+        let secrets = chacha20(&samples);
+        let mut protection = samples.protection(Side::Client);
+        let next = NextKeys::Own(secrets.next().unwrap());
+        protection.install_one_rtt(secrets.keys().unwrap(), next);
+        protection.on_handshake_complete();
+
+        let header = samples.bytes("chacha20_short.header");
+        let plain = samples.bytes("chacha20_short.plaintext");
+        let pn = samples.number("chacha20_short.packet_number");
+        let mut packet = [&header[..], &plain, &[0; 16]].concat();
+        protection
+            .seal(Level::OneRtt, &mut packet, 1, 3, pn)
+            .unwrap();
+        assert_eq!(packet, samples.bytes("chacha20_short.packet"));
+
+        let opened = protection.open(Level::OneRtt, &mut packet, 1, pn).unwrap();
+        assert_eq!(opened.pn, pn);
+        assert_eq!(packet[..4], header);
+        assert_eq!(packet[opened.payload], plain);
+    }
+}
+
+#[test]
+fn the_secret_of_the_next_phase() {
+    // Q27, Q21, RFC 9001 6.1
+    for samples in samples() {
+        let next = chacha20(&samples).next().unwrap();
+        assert_eq!(next.local_bytes(), samples.bytes("chacha20_short.ku"));
+    }
 }
