@@ -5,10 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 use weir_core::close::CloseReason;
+use weir_core::slab::Key;
+use weir_quic::Dir;
 
 use crate::error::{ConnectionError, DatagramError};
-use crate::layer::StreamLayer;
+use crate::layer::{Handshake, StreamLayer};
 use crate::observe::ConnectionInfo;
 use crate::security::PeerId;
 use crate::stats::Stats;
@@ -50,48 +53,45 @@ impl Connection {
     /// Opens a stream. It costs no round trip: data may be written at once. Waits while the peer
     /// has not acknowledged enough of the streams that were opened before.
     pub async fn open_bi(&self) -> Result<(SendStream, RecvStream), ConnectionError> {
-        loop {
-            if let Some(key) = self.layer().try_open()? {
-                return Ok(self.halves(key));
-            }
-            let notified = self.layer().openable().notified();
-            tokio::pin!(notified);
-            // Registered before the second look, so that credit which comes in between is seen.
-            notified.as_mut().enable();
-            if let Some(key) = self.layer().try_open()? {
-                return Ok(self.halves(key));
-            }
-            notified.await;
-            // One piece of news may stand for several streams: the next in line looks too.
-            if let Some(key) = self.layer().try_open()? {
-                self.layer().openable().notify_one();
-                return Ok(self.halves(key));
-            }
-        }
+        Ok(self.halves(self.open(Dir::Bi).await?))
+    }
+
+    /// Opens a stream that only this side writes.
+    ///
+    /// # Errors
+    /// [`ConnectionError::NotCarried`] on ways that have none (yamux); else as
+    /// [`Connection::open_bi`].
+    pub async fn open_uni(&self) -> Result<SendStream, ConnectionError> {
+        let key = self.open(Dir::Uni).await?;
+        Ok(SendStream::new(Arc::clone(self.layer()), key))
     }
 
     /// Takes the next stream that the peer opened. Any number of tasks may wait here.
     pub async fn accept_bi(&self) -> Result<(SendStream, RecvStream), ConnectionError> {
-        loop {
-            if let Some(key) = self.layer().try_accept()? {
-                return Ok(self.halves(key));
-            }
-            let notified = self.layer().acceptable().notified();
-            tokio::pin!(notified);
-            notified.as_mut().enable();
-            if let Some(key) = self.layer().try_accept()? {
-                return Ok(self.halves(key));
-            }
-            notified.await;
-            // One piece of news may stand for several streams: the next in line looks too.
-            if let Some(key) = self.layer().try_accept()? {
-                self.layer().acceptable().notify_one();
-                return Ok(self.halves(key));
-            }
-        }
+        Ok(self.halves(self.accept(Dir::Bi).await?))
     }
 
-    fn halves(&self, key: weir_core::slab::Key) -> (SendStream, RecvStream) {
+    /// Takes the next stream that only the peer writes. Any number of tasks may wait here.
+    ///
+    /// # Errors
+    /// [`ConnectionError::NotCarried`] on ways that have none (yamux); else as
+    /// [`Connection::accept_bi`].
+    pub async fn accept_uni(&self) -> Result<RecvStream, ConnectionError> {
+        let key = self.accept(Dir::Uni).await?;
+        Ok(RecvStream::new(Arc::clone(self.layer()), key))
+    }
+
+    async fn open(&self, dir: Dir) -> Result<Key, ConnectionError> {
+        let layer = self.layer();
+        first(layer.openable(dir), || layer.try_open(dir)).await
+    }
+
+    async fn accept(&self, dir: Dir) -> Result<Key, ConnectionError> {
+        let layer = self.layer();
+        first(layer.acceptable(dir), || layer.try_accept(dir)).await
+    }
+
+    fn halves(&self, key: Key) -> (SendStream, RecvStream) {
         let layer = self.layer();
         (
             SendStream::new(Arc::clone(layer), key),
@@ -154,9 +154,11 @@ impl Connection {
         self.inner.info.peer
     }
 
-    /// The peer's address.
+    /// The peer's address; where the way can follow a peer to another network (QUIC), the one it
+    /// has now.
     pub fn remote_addr(&self) -> SocketAddr {
-        self.inner.info.remote_addr
+        let moved = self.layer().remote_addr();
+        moved.unwrap_or(self.inner.info.remote_addr)
     }
 
     /// This side's address.
@@ -167,6 +169,25 @@ impl Connection {
     /// How the streams are carried.
     pub fn via(&self) -> Via {
         self.inner.info.via
+    }
+
+    /// What the handshake agreed on; `None` on ways without a handshake of their own, and while it
+    /// runs.
+    pub fn handshake(&self) -> Option<Handshake> {
+        self.layer().handshake()
+    }
+
+    /// Fills `output` with keying material that only the two ends can derive (RFC 8446 section
+    /// 7.5). False on ways without it, before the handshake is complete, and where
+    /// [`crate::QuicConfig::exporter`] is off.
+    pub fn export_keying_material(&self, output: &mut [u8], label: &[u8], context: &[u8]) -> bool {
+        self.layer().export_keying_material(output, label, context)
+    }
+
+    /// Replaces the packet keys of both directions (RFC 9001 section 6), which happens by itself in
+    /// good time. False where that is not permitted now, and on ways without packets.
+    pub fn update_keys(&self) -> bool {
+        self.layer().update_keys()
     }
 
     /// Takes no new streams from either side; those that run may finish. The peer is told.
@@ -206,6 +227,31 @@ impl Connection {
     /// A picture of the connection and its streams, with what holds each one back.
     pub fn stats(&self) -> Stats {
         self.layer().stats()
+    }
+}
+
+/// What `look` finds first, looking again each time that `news` says so.
+async fn first<T>(
+    news: &Notify,
+    mut look: impl FnMut() -> Result<Option<T>, ConnectionError>,
+) -> Result<T, ConnectionError> {
+    loop {
+        if let Some(found) = look()? {
+            return Ok(found);
+        }
+        let notified = news.notified();
+        tokio::pin!(notified);
+        // Registered before the second look, so that what comes in between is seen.
+        notified.as_mut().enable();
+        if let Some(found) = look()? {
+            return Ok(found);
+        }
+        notified.await;
+        // One piece of news may stand for several: the next in line looks too.
+        if let Some(found) = look()? {
+            news.notify_one();
+            return Ok(found);
+        }
     }
 }
 

@@ -47,6 +47,9 @@ pub enum ConnectionError {
     /// Every stream ID this side may use has been used; dial a new connection.
     #[error("all stream IDs of this connection are used up: dial a new one")]
     IdsExhausted,
+    /// This way has no unidirectional streams (yamux).
+    #[error("this connection carries no unidirectional streams")]
+    NotCarried,
 }
 
 impl From<ConnectionError> for io::Error {

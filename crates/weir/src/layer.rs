@@ -3,6 +3,7 @@
 //! A connection is chosen at run time, so one virtual call stands here and nowhere else. All calls
 //! are made from any task; none waits, none holds a lock across a system call.
 
+use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -10,20 +11,38 @@ use tokio::sync::Notify;
 use weir_core::close::CloseReason;
 use weir_core::sched::Priority;
 use weir_core::slab::Key;
+use weir_quic::Dir;
 
 use crate::error::{ConnectionError, DatagramError, StreamError};
 use crate::stats::Stats;
 
+/// What a handshake agreed on, where the way has one of its own (QUIC).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Handshake {
+    /// The application protocol (RFC 7301).
+    pub alpn: Option<Bytes>,
+    /// On the side that was dialled: the name that was asked for (RFC 6066 section 3).
+    pub server_name: Option<String>,
+    /// The version of QUIC, as it stands on the wire (RFC 9000 section 15).
+    pub version: u32,
+    /// Whether the TLS session was resumed from an earlier connection's ticket.
+    pub resumed: bool,
+    /// Whether data that was sent before the handshake was done has been taken; `None` where there
+    /// was none.
+    pub early_data: Option<bool>,
+}
+
 /// One connection's streams, whatever carries them.
 pub(crate) trait StreamLayer: Send + Sync + 'static {
     /// A new stream, or `None` while the peer's credit for new streams is used up.
-    fn try_open(&self) -> Result<Option<Key>, ConnectionError>;
+    fn try_open(&self, dir: Dir) -> Result<Option<Key>, ConnectionError>;
     /// The next stream that the peer opened, or `None` while there is none.
-    fn try_accept(&self) -> Result<Option<Key>, ConnectionError>;
+    fn try_accept(&self, dir: Dir) -> Result<Option<Key>, ConnectionError>;
     /// Told when [`StreamLayer::try_open`] is worth another try.
-    fn openable(&self) -> &Notify;
+    fn openable(&self, dir: Dir) -> &Notify;
     /// Told when [`StreamLayer::try_accept`] is worth another try.
-    fn acceptable(&self) -> &Notify;
+    fn acceptable(&self, dir: Dir) -> &Notify;
 
     /// The stream's number on the wire.
     fn stream_id(&self, key: Key) -> Option<u64>;
@@ -82,6 +101,24 @@ pub(crate) trait StreamLayer: Send + Sync + 'static {
     /// Told when [`StreamLayer::try_recv_datagram`] is worth another try: something arrived, or the
     /// connection is over. `None` where nothing ever arrives.
     fn datagram_arrived(&self) -> Option<&Notify> {
+        None
+    }
+
+    /// What the handshake agreed on, where the way has one of its own.
+    fn handshake(&self) -> Option<Handshake> {
+        None
+    }
+    /// Fills `output` with keying material that both sides can derive; false where there is none.
+    fn export_keying_material(&self, output: &mut [u8], label: &[u8], context: &[u8]) -> bool {
+        let _ = (output, label, context);
+        false
+    }
+    /// Begins the use of new packet keys; false where that cannot be, or not now.
+    fn update_keys(&self) -> bool {
+        false
+    }
+    /// The peer's address where it can change.
+    fn remote_addr(&self) -> Option<SocketAddr> {
         None
     }
 

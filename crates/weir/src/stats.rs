@@ -5,6 +5,7 @@ use std::time::Duration;
 
 pub use weir_core::trace::HeldBy;
 
+use crate::observe::ConnectionInfo;
 use crate::security::PeerId;
 use crate::via::Via;
 
@@ -32,8 +33,56 @@ pub struct Stats {
     pub memory_limit: u64,
     /// Bytes of peers' data that were read and thrown away (streams that nobody reads any more).
     pub discarded: u64,
+    /// The network path, where the way manages it itself (QUIC).
+    pub path: Option<PathStats>,
     /// Streams that are open, in the order of their IDs.
     pub streams: Vec<StreamStats>,
+}
+
+impl Stats {
+    /// A picture with nothing in it yet.
+    pub(crate) fn new(info: &ConnectionInfo, age: Duration) -> Stats {
+        Stats {
+            via: info.via,
+            peer: info.peer,
+            remote_addr: info.remote_addr,
+            age,
+            rtt: None,
+            sent: 0,
+            received: 0,
+            memory_used: 0,
+            memory_limit: 0,
+            discarded: 0,
+            path: None,
+            streams: Vec::new(),
+        }
+    }
+}
+
+/// The network path of a connection that manages it itself.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct PathStats {
+    /// The least round-trip time seen, once one has been measured.
+    pub min_rtt: Option<Duration>,
+    /// Bytes that may be on their way at once: the congestion window.
+    pub congestion_window: u64,
+    /// Bytes that are on their way.
+    pub in_flight: u64,
+    /// The congestion controller and the state it is in, in its own words.
+    pub congestion: (&'static str, &'static str),
+    /// Size of the datagrams that the path carries, in bytes of UDP payload.
+    pub datagram_size: usize,
+    /// UDP datagrams sent.
+    pub datagrams_sent: u64,
+    /// UDP datagrams received.
+    pub datagrams_received: u64,
+    /// Packets that were sent and taken for lost.
+    pub packets_lost: u64,
+    /// Times that the connection moved to another address.
+    pub migrations: u64,
+    /// Times that the packet keys were replaced.
+    pub key_updates: u64,
 }
 
 /// A picture of one stream.

@@ -7,27 +7,22 @@ use tokio::sync::Notify;
 use weir_core::close::CloseReason;
 use weir_core::sched::Priority;
 use weir_core::slab::Key;
-use weir_yamux::{Half as StreamHalf, OpenError, ReadError, WriteError};
+use weir_quic::Dir;
 
+use super::engine::{Engine, Link, Refused};
 use super::shared::{Shared, State};
 use super::wakers::Half;
-use crate::error::{ConnectionError, StreamError};
-use crate::layer::StreamLayer;
+use crate::error::{ConnectionError, DatagramError, StreamError};
+use crate::layer::{Handshake, StreamLayer};
 use crate::stats::Stats;
 
-impl StreamLayer for Shared {
-    fn try_open(&self) -> Result<Option<Key>, ConnectionError> {
-        match self.call(|state, now| state.session.open(now)) {
-            Ok(key) => Ok(Some(key)),
-            Err(OpenError::Blocked) => Ok(None),
-            Err(OpenError::GoAway) => Err(ConnectionError::GoingAway),
-            Err(OpenError::Exhausted) => Err(ConnectionError::IdsExhausted),
-            Err(OpenError::Closed(reason)) => Err(ConnectionError::Closed(reason)),
-        }
+impl<E: Engine, L: Link> StreamLayer for Shared<E, L> {
+    fn try_open(&self, dir: Dir) -> Result<Option<Key>, ConnectionError> {
+        self.call(|state, now| state.engine.open(now, dir))
     }
 
-    fn try_accept(&self) -> Result<Option<Key>, ConnectionError> {
-        if let Some(key) = self.call(|state, now| state.session.accept(now)) {
+    fn try_accept(&self, dir: Dir) -> Result<Option<Key>, ConnectionError> {
+        if let Some(key) = self.call(|state, now| state.engine.accept(now, dir))? {
             return Ok(Some(key));
         }
         match self.reason() {
@@ -36,16 +31,16 @@ impl StreamLayer for Shared {
         }
     }
 
-    fn openable(&self) -> &Notify {
-        &self.openable
+    fn openable(&self, dir: Dir) -> &Notify {
+        self.openable.get(dir)
     }
 
-    fn acceptable(&self) -> &Notify {
-        &self.acceptable
+    fn acceptable(&self, dir: Dir) -> &Notify {
+        self.acceptable.get(dir)
     }
 
     fn stream_id(&self, key: Key) -> Option<u64> {
-        self.lock().session.stream_id(key).map(u64::from)
+        self.lock().engine.stream_id(key)
     }
 
     fn poll_write(
@@ -55,8 +50,8 @@ impl StreamLayer for Shared {
         data: &mut Bytes,
     ) -> Poll<Result<usize, StreamError>> {
         self.call(|state, now| {
-            let result = state.session.write(now, key, data);
-            written(state, cx, key, result)
+            let result = state.engine.write(now, key, data);
+            wait_for(state, cx, key, Half::Write, result)
         })
     }
 
@@ -67,8 +62,8 @@ impl StreamLayer for Shared {
         data: &[u8],
     ) -> Poll<Result<usize, StreamError>> {
         self.call(|state, now| {
-            let result = state.session.write_slice(now, key, data);
-            written(state, cx, key, result)
+            let result = state.engine.write_slice(now, key, data);
+            wait_for(state, cx, key, Half::Write, result)
         })
     }
 
@@ -78,21 +73,15 @@ impl StreamLayer for Shared {
         key: Key,
         max: usize,
     ) -> Poll<Result<Option<Bytes>, StreamError>> {
-        self.call(|state, now| match state.session.read(now, key, max) {
-            Ok(chunk) => Poll::Ready(Ok(chunk)),
-            Err(ReadError::Blocked) => {
-                state.wakers.wait(key.index, Half::Read, cx);
-                Poll::Pending
-            }
-            Err(ReadError::Reset(code)) => Poll::Ready(Err(StreamError::Reset(code.into()))),
-            Err(ReadError::Stopped) => Poll::Ready(Err(StreamError::Finished)),
-            Err(ReadError::Closed) => Poll::Ready(Err(closed(state))),
+        self.call(|state, now| {
+            let result = state.engine.read(now, key, max);
+            wait_for(state, cx, key, Half::Read, result)
         })
     }
 
     fn poll_send_ended(&self, cx: &mut Context<'_>, key: Key) -> Poll<StreamError> {
-        self.call(|state, _| match state.session.send_error(key) {
-            Some(error) => Poll::Ready(write_error(state, error)),
+        self.call(|state, _| match state.engine.send_error(key) {
+            Some(error) => Poll::Ready(error),
             None => {
                 state.wakers.wait(key.index, Half::Ended, cx);
                 Poll::Pending
@@ -101,62 +90,101 @@ impl StreamLayer for Shared {
     }
 
     fn poll_flushed(&self, cx: &mut Context<'_>, key: Key) -> Poll<Result<(), StreamError>> {
-        self.call(|state, _| match state.session.poll_flushed(key) {
+        self.call(|state, _| match state.engine.poll_flushed(key) {
             Ok(true) => Poll::Ready(Ok(())),
             Ok(false) => {
                 state.wakers.wait(key.index, Half::Write, cx);
                 Poll::Pending
             }
-            Err(error) => Poll::Ready(Err(write_error(state, error))),
+            Err(error) => Poll::Ready(Err(error)),
         })
     }
 
     fn finish(&self, key: Key) -> Result<(), StreamError> {
-        self.call(|state, now| match state.session.send_error(key) {
-            Some(error) => Err(write_error(state, error)),
+        self.call(|state, now| match state.engine.send_error(key) {
+            Some(error) => Err(error),
             None => {
-                state.session.finish(now, key);
+                state.engine.finish(now, key);
                 Ok(())
             }
         })
     }
 
     fn reset(&self, key: Key, code: u64) {
-        self.call(|state, now| state.session.reset(now, key, wire_code(code)));
+        self.call(|state, now| state.engine.reset(now, key, code));
     }
 
     fn stop(&self, key: Key, code: u64) {
-        self.call(|state, now| state.session.stop(now, key, wire_code(code)));
+        self.call(|state, now| state.engine.stop(now, key, code));
     }
 
     fn set_priority(&self, key: Key, priority: Priority) {
-        self.call(|state, _| state.session.set_priority(key, priority));
+        self.call(|state, _| state.engine.set_priority(key, priority));
     }
 
     fn release_send(&self, key: Key) {
         self.call(|state, now| {
             state.wakers.take(key.index, Half::Write);
-            state.session.release(now, key, StreamHalf::Send);
+            state.engine.release_send(now, key);
         });
     }
 
     fn release_receive(&self, key: Key) {
         self.call(|state, now| {
             state.wakers.take(key.index, Half::Read);
-            state.session.release(now, key, StreamHalf::Recv);
+            state.engine.release_receive(now, key);
         });
     }
 
+    fn max_datagram_size(&self) -> Option<usize> {
+        if !E::DATAGRAMS {
+            return None;
+        }
+        self.lock().engine.max_datagram_size()
+    }
+
+    fn send_datagram(&self, data: Bytes) -> Result<(), DatagramError> {
+        self.call(|state, _| state.engine.send_datagram(data))
+    }
+
+    fn try_recv_datagram(&self) -> Result<Option<Bytes>, ConnectionError> {
+        if let Some(found) = self.lock().engine.recv_datagram() {
+            return Ok(Some(found));
+        }
+        match self.reason() {
+            Some(reason) => Err(ConnectionError::Closed(reason.clone())),
+            None => Ok(None),
+        }
+    }
+
+    fn datagram_arrived(&self) -> Option<&Notify> {
+        E::DATAGRAMS.then_some(&self.datagram)
+    }
+
+    fn handshake(&self) -> Option<Handshake> {
+        self.lock().engine.handshake()
+    }
+
+    fn export_keying_material(&self, output: &mut [u8], label: &[u8], context: &[u8]) -> bool {
+        self.lock()
+            .engine
+            .export_keying_material(output, label, context)
+    }
+
+    fn update_keys(&self) -> bool {
+        self.call(|state, now| state.engine.update_keys(now))
+    }
+
     fn open_streams(&self) -> usize {
-        self.lock().session.open_streams()
+        self.lock().engine.open_streams()
     }
 
     fn drain(&self) {
-        self.call(|state, now| state.session.go_away(now));
+        self.call(|state, now| state.engine.drain(now));
     }
 
     fn close(&self, code: u64, reason: &str) {
-        self.call(|state, now| state.session.close(now, wire_code(code), reason));
+        self.call(|state, now| state.engine.close(now, code, reason));
     }
 
     fn close_reason(&self) -> Option<CloseReason> {
@@ -172,40 +200,20 @@ impl StreamLayer for Shared {
     }
 }
 
-/// What the engine said to a write, for the task that wrote.
-fn written(
-    state: &mut State,
+/// What the engine said to a call, for the task that made it.
+fn wait_for<T, E: Engine, L: Link>(
+    state: &mut State<E, L>,
     cx: &mut Context<'_>,
     key: Key,
-    result: Result<usize, WriteError>,
-) -> Poll<Result<usize, StreamError>> {
+    half: Half,
+    result: Result<T, Refused>,
+) -> Poll<Result<T, StreamError>> {
     match result {
-        Ok(count) => Poll::Ready(Ok(count)),
-        Err(WriteError::Blocked) => {
-            state.wakers.wait(key.index, Half::Write, cx);
+        Ok(done) => Poll::Ready(Ok(done)),
+        Err(Refused::Blocked) => {
+            state.wakers.wait(key.index, half, cx);
             Poll::Pending
         }
-        Err(error) => Poll::Ready(Err(write_error(state, error))),
+        Err(Refused::Failed(error)) => Poll::Ready(Err(error)),
     }
-}
-
-fn write_error(state: &State, error: WriteError) -> StreamError {
-    match error {
-        WriteError::Reset(code) => StreamError::Reset(code.into()),
-        WriteError::Closed => closed(state),
-        WriteError::Blocked | WriteError::Finished => StreamError::Finished,
-    }
-}
-
-/// The stream failed with its connection; or the handle outlived the stream.
-fn closed(state: &State) -> StreamError {
-    match state.session.close_reason() {
-        Some(reason) => StreamError::Closed(reason.clone()),
-        None => StreamError::Finished,
-    }
-}
-
-/// The carrier's field for a code has 32 bits.
-fn wire_code(code: u64) -> u32 {
-    u32::try_from(code).unwrap_or(u32::MAX)
 }

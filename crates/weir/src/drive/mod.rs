@@ -1,21 +1,24 @@
 //! Runs engines on tokio: one task owns the carrier, and the engine stands behind a lock that is
-//! held for the time of a few state changes and never across a system call.
+//! held for the time of a few state changes and never across a system call. What is here serves every
+//! engine ([`engine`], [`shared`], [`handles`]) and yamux ([`yamux`], [`task`]); QUIC's task, which
+//! owns a socket and all of its connections, is in [`crate::quic`].
 //!
 //! The way of a byte down: a handle puts it into the engine ([`handles`]) and, where that made
 //! something sendable, wakes the task ([`task`]), which takes all that is ready in one batch and
 //! hands it to the carrier in one vectored write. The way up: the task reads a batch, gives the
 //! engine slices of it, and only then wakes the readers, each once.
 
+mod clock;
+mod engine;
 mod handles;
-mod picture;
 mod shared;
 mod task;
 mod wakers;
+mod yamux;
 
 use std::sync::Arc;
 
-use tokio::time::Instant as TokioInstant;
-use weir_core::rng;
+use weir_core::rng::{self, Rng};
 use weir_core::time::Instant;
 use weir_core::trace::{Sink, Tracer};
 use weir_yamux::Session;
@@ -27,8 +30,12 @@ use crate::endpoint::Inner;
 use crate::layer::StreamLayer;
 use crate::observe::ConnectionInfo;
 
-use shared::Shared;
 use task::Task;
+use yamux::{TaskLink, YamuxShared};
+
+pub(crate) use clock::Clock;
+pub(crate) use engine::{Engine, Link, News, Refused};
+pub(crate) use shared::Shared;
 
 /// Starts the task of a connection whose carrier stands.
 ///
@@ -41,10 +48,7 @@ pub(crate) fn start(
     endpoint: &Inner,
     sinks: Vec<Box<dyn Sink>>,
 ) -> Result<Arc<dyn StreamLayer>, String> {
-    let mut entropy = [0; 32];
-    aws_lc_rs::rand::fill(&mut entropy)
-        .map_err(|_| "the system gives no random numbers".to_owned())?;
-    let random = rng::rng_from_entropy(entropy);
+    let random = randomness()?;
     let mut session = Session::new(
         role,
         endpoint.config.yamux(),
@@ -56,7 +60,8 @@ pub(crate) fn start(
     if !sinks.is_empty() {
         session.set_tracer(Instant::ZERO, Tracer::to_all(sinks));
     }
-    let shared = Arc::new(Shared::new(session, TokioInstant::now(), info));
+    let link = TaskLink::default();
+    let shared: Arc<YamuxShared> = Arc::new(Shared::new(session, link, Clock::start(), info));
     let task = Task::new(Arc::clone(&shared), carrier, endpoint.pool.reader());
     let alive = endpoint.alive.enter();
     tokio::spawn(async move {
@@ -64,4 +69,15 @@ pub(crate) fn start(
         drop(alive);
     });
     Ok(shared)
+}
+
+/// A generator that nobody can foresee.
+///
+/// # Errors
+/// In words, when the system gives no random numbers.
+pub(crate) fn randomness() -> Result<Rng, String> {
+    let mut entropy = [0; 32];
+    aws_lc_rs::rand::fill(&mut entropy)
+        .map_err(|_| "the system gives no random numbers".to_owned())?;
+    Ok(rng::rng_from_entropy(entropy))
 }

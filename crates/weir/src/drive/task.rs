@@ -13,7 +13,7 @@ use weir_core::buf::ReadBuf;
 use weir_core::time::Instant;
 use weir_yamux::{CarrierState, Input, TransmitBuf};
 
-use super::shared::Shared;
+use super::yamux::YamuxShared;
 use crate::carrier::Carrier;
 
 /// Slices in one vectored write; the system takes at most 1,024, and 128 of the large ones are
@@ -28,7 +28,7 @@ const WRITES_PER_TURN: usize = 8;
 
 /// Everything of a connection that only its task touches.
 pub(super) struct Task<C> {
-    shared: Arc<Shared>,
+    shared: Arc<YamuxShared>,
     carrier: C,
     read_buf: ReadBuf,
     inputs: Vec<Bytes>,
@@ -59,7 +59,7 @@ enum Progress {
 }
 
 impl<C: Carrier> Task<C> {
-    pub(super) fn new(shared: Arc<Shared>, carrier: C, read_buf: ReadBuf) -> Self {
+    pub(super) fn new(shared: Arc<YamuxShared>, carrier: C, read_buf: ReadBuf) -> Self {
         Task {
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
             shared,
@@ -175,12 +175,12 @@ impl<C: Carrier> Task<C> {
         self.is_idle = false;
         let now = self.now;
         let mut state = self.shared.lock();
-        state.session.set_pinned(self.read_buf.outstanding() as u64);
+        state.engine.set_pinned(self.read_buf.outstanding() as u64);
         for bytes in self.inputs.drain(..) {
-            state.session.handle_input(now, Input::Data(bytes));
+            state.engine.handle_input(now, Input::Data(bytes));
         }
         if let Some(last) = last {
-            state.session.handle_input(now, last);
+            state.engine.handle_input(now, last);
         }
         self.shared.settle(&mut state, &mut self.woken);
         drop(state);
@@ -197,10 +197,10 @@ impl<C: Carrier> Task<C> {
     }
 
     fn timers(&mut self, cx: &mut Context<'_>) -> Progress {
-        let Some((due, _)) = self.shared.lock().session.poll_timeout() else {
+        let Some((due, _)) = self.shared.lock().engine.poll_timeout() else {
             return Progress::Waiting;
         };
-        let due = self.shared.tokio_time(due);
+        let due = self.shared.clock.tokio_time(due);
         // A later deadline is met when the earlier one fires in vain: cheaper than moving the
         // timer for every batch.
         if due < self.sleep.deadline() || self.sleep.is_elapsed() {
@@ -212,7 +212,7 @@ impl<C: Carrier> Task<C> {
         self.is_idle = true;
         let now = self.now;
         let mut state = self.shared.lock();
-        state.session.handle_timeout(now);
+        state.engine.handle_timeout(now);
         self.shared.settle(&mut state, &mut self.woken);
         drop(state);
         self.wake();
@@ -247,7 +247,7 @@ impl<C: Carrier> Task<C> {
     fn fill(&mut self) -> bool {
         let now = self.now;
         let mut state = self.shared.lock();
-        state.session.poll_transmit(now, &mut self.out);
+        state.engine.poll_transmit(now, &mut self.out);
         self.shared.settle(&mut state, &mut self.woken);
         drop(state);
         self.wake();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::task::{Context, Waker};
 
 /// Streams a block of the table; blocks of idle streams that nobody waits on are never made.
-const BLOCK: usize = 64;
+const BLOCK: usize = 16;
 
 /// The tasks that wait for one stream.
 #[derive(Default)]
@@ -15,7 +15,7 @@ struct Waiting {
 
 /// The table, by the engine's dense stream index.
 #[derive(Default)]
-pub(super) struct Wakers {
+pub(crate) struct Wakers {
     blocks: Vec<Option<Box<[Waiting; BLOCK]>>>,
     /// Those who wait for the end of a sending half: few, so they take no room in the blocks.
     ended: HashMap<u32, Waker>,
@@ -23,7 +23,7 @@ pub(super) struct Wakers {
 
 /// What of a stream a task waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Half {
+pub(crate) enum Half {
     /// Bytes, or the end.
     Read,
     /// Room.
@@ -34,7 +34,7 @@ pub(super) enum Half {
 
 impl Wakers {
     /// Remembers the task behind `cx`; the latest one to ask is the one that is woken.
-    pub(super) fn wait(&mut self, index: u32, half: Half, cx: &Context<'_>) {
+    pub(crate) fn wait(&mut self, index: u32, half: Half, cx: &Context<'_>) {
         if half == Half::Ended {
             self.ended.insert(index, cx.waker().clone());
             return;
@@ -47,7 +47,7 @@ impl Wakers {
     }
 
     /// The task that waits there, if any; it is forgotten.
-    pub(super) fn take(&mut self, index: u32, half: Half) -> Option<Waker> {
+    pub(crate) fn take(&mut self, index: u32, half: Half) -> Option<Waker> {
         if half == Half::Ended {
             return if self.ended.is_empty() {
                 None
@@ -67,7 +67,7 @@ impl Wakers {
     }
 
     /// Every task that waits; all are forgotten.
-    pub(super) fn take_all(&mut self, woken: &mut Vec<Waker>) {
+    pub(crate) fn take_all(&mut self, woken: &mut Vec<Waker>) {
         woken.extend(self.ended.drain().map(|(_, waker)| waker));
         for waiting in self.blocks.drain(..).flatten().flat_map(|block| *block) {
             woken.extend(waiting.read);

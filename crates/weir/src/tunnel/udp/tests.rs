@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use weir_core::close::CloseReason;
 use weir_core::sched::Priority;
 use weir_core::slab::Key;
+use weir_quic::Dir;
 
 use super::*;
 use crate::connection::Connection;
@@ -70,17 +71,17 @@ impl StreamLayer for WithDatagrams {
         Some(&self.incoming.arrived)
     }
 
-    fn try_open(&self) -> Result<Option<Key>, ConnectionError> {
-        self.streams.layer().try_open()
+    fn try_open(&self, dir: Dir) -> Result<Option<Key>, ConnectionError> {
+        self.streams.layer().try_open(dir)
     }
-    fn try_accept(&self) -> Result<Option<Key>, ConnectionError> {
-        self.streams.layer().try_accept()
+    fn try_accept(&self, dir: Dir) -> Result<Option<Key>, ConnectionError> {
+        self.streams.layer().try_accept(dir)
     }
-    fn openable(&self) -> &Notify {
-        self.streams.layer().openable()
+    fn openable(&self, dir: Dir) -> &Notify {
+        self.streams.layer().openable(dir)
     }
-    fn acceptable(&self) -> &Notify {
-        self.streams.layer().acceptable()
+    fn acceptable(&self, dir: Dir) -> &Notify {
+        self.streams.layer().acceptable(dir)
     }
     fn stream_id(&self, key: Key) -> Option<u64> {
         self.streams.layer().stream_id(key)
