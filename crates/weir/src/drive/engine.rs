@@ -20,6 +20,7 @@ pub(crate) enum Refused {
 }
 
 /// What an engine has to tell those who wait.
+#[allow(dead_code, reason = "no engine has all of them")]
 pub(crate) enum News {
     /// A read that was blocked can go on.
     Readable(Key),
