@@ -20,6 +20,9 @@ mod crypto;
 mod endpoint;
 mod error;
 pub mod limits;
+#[cfg(feature = "measure")]
+#[doc(hidden)]
+pub mod measure;
 mod path;
 mod recovery;
 mod sent;

@@ -249,31 +249,40 @@ fn take_range<P: PathLookup + ?Sized>(
         let mut recovery = paths.recovery(path);
         let prior = recovery.as_ref().map_or(0, |recovery| recovery.in_flight);
         let mut sum = PathRound::new(path, prior);
-        let (mut eliciting, mut ack_only, mut count, mut last) = (0u64, 0usize, 0u64, None);
+        let (mut eliciting, mut ack_only, mut count) = (0u64, 0usize, 0u64);
+        // The first and the last in flight: a run is in the order of sending.
+        let (mut oldest, mut newest, mut last) = (None, begin, begin);
         at = state
             .sent
-            .acknowledge(at, end, path, &mut out.acked, |packet| {
+            .acknowledge(at, end, path, &mut out.acked, |here, packet| {
                 count += 1;
-                last = Some((packet.pn, packet.sent_at));
+                last = here;
                 eliciting += u64::from(packet.is_ack_eliciting());
                 sum.marked += u64::from(packet.flags.has(Flags::ECT0));
                 sum.largest_size = sum.largest_size.max(packet.size);
-                if !packet.is_in_flight() {
+                if packet.is_in_flight() {
+                    sum.acked_bytes += u64::from(packet.size);
+                    oldest.get_or_insert(packet.seq);
+                    newest = here;
+                } else {
                     ack_only += 1;
-                    return;
-                }
-                sum.add_acked(packet);
-                if let Some(recovery) = &mut recovery {
-                    let size = u64::from(packet.size);
-                    recovery
-                        .rate
-                        .on_acked(now, packet.sent_at, size, &packet.rate);
                 }
             });
         out.steps = out.steps.saturating_add(at.saturating_sub(begin) as u64);
-        let Some((pn, sent_at)) = last else {
+        let Some((pn, sent_at)) = state.sent.get(last).map(|last| (last.pn, last.sent_at)) else {
             continue;
         };
+        if count == 0 {
+            continue;
+        }
+        if let (Some(first_seq), Some(packet)) = (oldest, state.sent.get(newest)) {
+            sum.set_acked(first_seq, packet);
+            if let Some(recovery) = &mut recovery {
+                // The sampler wants the sum, and the newest packet's snapshot.
+                let (bytes, sent_at) = (sum.acked_bytes, packet.sent_at);
+                recovery.rate.on_acked(now, sent_at, bytes, &packet.rate);
+            }
+        }
         if pn == largest {
             acked.newest = Some((sent_at, path));
         }

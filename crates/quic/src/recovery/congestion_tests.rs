@@ -187,7 +187,12 @@ fn every_algorithm_settles_all_bytes() {
         let mut end = End::with(Side::Server, algorithm, false);
         end.recovery.on_handshake_confirmed();
         for round in 0..100u64 {
-            let (first, last) = fill(&mut end);
+            let first = end.send(Space::Data);
+            let mut last = first;
+            // Windows that double for a hundred rounds are not needed to see this.
+            while end.path().window_left() >= FULL && last < first + 200 {
+                last = end.send(Space::Data);
+            }
             end.pass(30);
             let skip = first + round % 3;
             if skip < last {

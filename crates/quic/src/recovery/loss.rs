@@ -72,13 +72,12 @@ impl PathRound {
         }
     }
 
-    /// A packet in flight was acknowledged; those of one run come in the order of sending.
+    /// The oldest and the newest packet in flight that were acknowledged.
     #[inline]
-    pub(super) fn add_acked(&mut self, packet: &Packet) {
-        self.acked_bytes = self.acked_bytes.saturating_add(u64::from(packet.size));
-        self.acked_sent_at = packet.sent_at;
-        self.acked_seq = packet.seq;
-        self.first_seq = self.first_seq.min(packet.seq);
+    pub(super) fn set_acked(&mut self, first_seq: u64, newest: &Packet) {
+        self.acked_sent_at = newest.sent_at;
+        self.acked_seq = newest.seq;
+        self.first_seq = first_seq;
     }
 
     fn add_lost(&mut self, packet: &Packet) {

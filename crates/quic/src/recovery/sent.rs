@@ -115,7 +115,14 @@ impl SentPackets {
     pub(super) fn push(&mut self, mut packet: Packet, frames: &mut Vec<SentFrame>) {
         packet.first_frame = self.frames_base.wrapping_add(self.frames.len() as u32);
         packet.frames = u16::try_from(frames.len()).unwrap_or(u16::MAX);
-        self.frames.extend(frames.drain(..));
+        match frames.as_slice() {
+            // Nearly every packet of a transfer: one STREAM frame.
+            [only] => {
+                self.frames.push_back(*only);
+                frames.clear();
+            }
+            _ => self.frames.extend(frames.drain(..)),
+        }
         self.packets.push_back(packet);
     }
 
@@ -168,7 +175,7 @@ impl SentPackets {
     }
 
     /// Marks packets from `index` on acknowledged, as long as they are on `path`, not beyond `end`
-    /// and `each` is told of them; their frames go to `out`. Returns the place after the last.
+    /// and `each` is told of them and their places; their frames go to `out`. Returns the place after the last.
     #[inline]
     pub(super) fn acknowledge(
         &mut self,
@@ -176,7 +183,7 @@ impl SentPackets {
         end: u64,
         path: PathId,
         out: &mut Vec<SentFrame>,
-        mut each: impl FnMut(&Packet),
+        mut each: impl FnMut(usize, &Packet),
     ) -> usize {
         let mut at = index;
         // Frames of packets that follow each other lie next to each other: one copy for a run.
@@ -185,12 +192,13 @@ impl SentPackets {
             if packet.pn > end || (packet.path != path && !packet.is_done()) {
                 break;
             }
+            let here = at;
             at = at.saturating_add(1);
             if packet.is_done() {
                 continue;
             }
             packet.flags = Flags(packet.flags.0 | Flags::DONE.0 | Flags::ACKED.0);
-            each(packet);
+            each(here, packet);
             let first = packet.first_frame.wrapping_sub(self.frames_base) as usize;
             if first != to {
                 copy(&self.frames, from, to, out);
