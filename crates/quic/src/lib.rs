@@ -30,7 +30,11 @@ mod stream;
 mod transmit;
 pub mod wire;
 
+pub use config::{ClientConfig, ConfigError, ServerConfig, TransportConfig};
 pub use crypto::{ResetKey, TokenKeys};
+pub use endpoint::{
+    ConnectionHandle, Endpoint, EndpointConfig, EndpointStats, Handled, Incoming, RetryPolicy,
+};
 pub use error::{TransportError, code};
 pub use path::PathError;
 pub use transmit::{Ecn, PathAddr, Transmit, TransmitBuf};

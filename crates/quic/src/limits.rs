@@ -1,5 +1,9 @@
 //! Every bound of the engine that is not a configuration field, each with its reason.
 
+mod endpoint;
+
+pub use endpoint::*;
+
 use weir_core::time::Duration;
 
 /// Least size of a UDP payload that every QUIC path carries (RFC 9000 section 14), in bytes.
