@@ -323,11 +323,11 @@ impl Phases {
 
     /// Makes the keys that an update used up.
     pub(super) fn prepare(&mut self) {
-        if self.send_key_phase < self.send_phase {
-            if let Some(keys) = self.secrets.advance() {
-                self.send = keys.local;
-                self.send_key_phase += 1;
-            }
+        if self.send_key_phase < self.send_phase
+            && let Some(keys) = self.secrets.advance()
+        {
+            self.send = keys.local;
+            self.send_key_phase += 1;
         }
         // While an update of ours is unanswered, `secrets` is one phase further than the next
         // phase to receive; that one's key was made before.

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod faults;
 mod handshake;
 mod pair;
 mod phases;
 mod reset;
+mod resumption;
 mod token;
 mod vectors;
 

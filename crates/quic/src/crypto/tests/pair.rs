@@ -29,6 +29,11 @@ impl Authority {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        // A name of its own: otherwise it would be found by name and fail by signature.
+        let name = format!("authority {:02x?}", key.public_key_raw());
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, name);
         let certificate = params.self_signed(&key).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(certificate.der().clone()).unwrap();
@@ -196,6 +201,16 @@ impl Pair {
             Version::V1,
             limits,
         )
+    }
+
+    /// Of two that were made by the caller.
+    pub(super) fn of(version: Version, client: Tls, server: Tls) -> Pair {
+        let limits = AeadLimits::default();
+        Pair {
+            client: End::new(Side::Client, version, client, limits),
+            server: End::new(Side::Server, version, server, limits),
+            step: usize::MAX,
+        }
     }
 
     /// Delivers all flights until nobody has one. The fault that one end found, and which end.

@@ -49,7 +49,7 @@ fn connected() -> Pair {
 }
 
 /// A key update begun by the client, answered by the server, acknowledged to both.
-fn update(pair: &mut Pair, now: Instant, pn: u64) {
+pub(super) fn update(pair: &mut Pair, now: Instant, pn: u64) {
     pair.client.protection.initiate_key_update(now).unwrap();
     let there = seal(&mut pair.client, pn);
     let opened = open(&mut pair.server, &there, pn).unwrap();
