@@ -248,6 +248,11 @@ impl LocalCids {
         self.retire_prior_to = self.retire_prior_to.max(last.saturating_add(1));
     }
 
+    /// Bytes allocated.
+    pub(crate) fn memory(&self) -> usize {
+        self.issued.capacity().saturating_mul(size_of::<Issued>())
+    }
+
     /// Whether the peer holds some that it was told to retire. No further ones are named before it
     /// has (RFC 9000 section 5.1.2).
     fn awaits_retirement(&self) -> bool {

@@ -276,6 +276,24 @@ impl RemoteCids {
         taken.filter_map(|held| held.token.as_ref())
     }
 
+    /// The connection is quiet: gives back memory that is not in use.
+    pub(crate) fn release_memory(&mut self) {
+        self.held.shrink_to_fit();
+        self.retired.shrink_to_fit();
+        self.events.shrink_to_fit();
+    }
+
+    /// Bytes allocated.
+    pub(crate) fn memory(&self) -> usize {
+        let held = self.held.capacity().saturating_mul(size_of::<Held>());
+        let retired = self.retired.capacity().saturating_mul(size_of::<Retired>());
+        let events = self
+            .events
+            .capacity()
+            .saturating_mul(size_of::<TokenEvent>());
+        held.saturating_add(retired).saturating_add(events)
+    }
+
     /// Compares a frame with what is held: `true` when it repeats one.
     fn check_repetition(
         &self,
@@ -392,17 +410,6 @@ fn shifted_up(bit: u64) -> u64 {
         .ok()
         .and_then(|bit| 1u64.checked_shl(bit))
         .unwrap_or(0)
-}
-
-#[cfg(test)]
-impl RemoteCids {
-    /// Bytes of memory held.
-    pub(crate) fn memory(&self) -> usize {
-        size_of::<RemoteCids>()
-            + self.held.capacity() * size_of::<Held>()
-            + self.retired.capacity() * size_of::<Retired>()
-            + self.events.capacity() * size_of::<TokenEvent>()
-    }
 }
 
 fn fault(code: u64, words: &'static str) -> TransportError {

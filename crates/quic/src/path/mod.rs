@@ -2,7 +2,8 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `set` | [`PathSet`]: all paths of a connection, which one is in use, what probes go out |
+//! | `set` | [`PathSet`]: all paths of a connection, which one is in use |
+//! | `probe` | challenges and responses on their way out, and the connection ID of each path |
 //! | `migrate` | how the connection moves from one path to another, and back |
 //! | `state` | one [`Path`] |
 //! | `validation` | challenges and responses of one path |
@@ -20,6 +21,7 @@ mod migrate_tests;
 pub(crate) mod mtu;
 #[cfg(test)]
 mod mtu_tests;
+pub(crate) mod probe;
 pub(crate) mod set;
 #[cfg(test)]
 mod set_tests;

@@ -1,10 +1,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+use std::sync::Arc;
+
 use super::events::{Arrival, PathError, PathEvent};
 use super::set::PathSet;
 use super::state::Path;
 use super::testing::{Bench, NOW, at, cid, config, from};
-use crate::cid::RemoteCids;
+use crate::cid::{LocalCids, RandomCids, RemoteCids};
+use crate::crypto::ResetKey;
 use crate::limits::{IDLE_PATH_LINGER, MAX_CANDIDATE_PATHS, MAX_IDLE_PATHS};
 use crate::recovery::PathLookup as _;
 use crate::transmit::PathAddr;
@@ -168,14 +171,41 @@ fn who_may_move() {
     );
 }
 
-// What an idle connection with one path holds, connection IDs included.
+// What an idle connection with one path holds, with all connection IDs both ways.
 #[test]
 fn an_idle_connection_is_small() {
-    let bytes = size_of::<PathSet>() + size_of::<Path>() + 6 * 72;
-    assert!(
-        bytes < 1536,
-        "{bytes}: set {}, path {}",
-        size_of::<PathSet>(),
-        size_of::<Path>()
+    let mut bench = Bench::new(Side::Server, 5);
+    bench.data(at(2, 2000), 1);
+    bench.answer(at(2, 2000));
+    bench.run_until(NOW + IDLE_PATH_LINGER);
+    bench.events();
+    bench.set.release_memory();
+    let mut local = LocalCids::new(
+        NOW,
+        cid(9),
+        Arc::new(RandomCids::new(8).unwrap()),
+        Arc::new(ResetKey::new(&[1; 32])),
     );
+    local.set_peer_limit(8);
+    while local.poll_issue(NOW, &mut bench.rng).is_some() {}
+    let bytes = bench.set.memory() + size_of::<LocalCids>() + local.memory();
+    let path = size_of::<Path>();
+    assert!(
+        bytes < 1664,
+        "{bytes}, of which {path} are one path, {} local",
+        local.memory()
+    );
+}
+
+// A flood of all that makes state leaves no more behind than the caps allow.
+#[test]
+fn memory_stays_bounded_under_a_flood() {
+    let mut bench = Bench::new(Side::Server, 5);
+    for port in 2000..6000 {
+        if let Some(path) = bench.data(at(9, port), u64::from(port % 3)) {
+            (0..8).for_each(|number| bench.set.on_challenge(path, [number; 8]));
+        }
+        while bench.set.poll_event().is_some() {}
+        assert!(bench.set.memory() < 16 * 1024, "{}", bench.set.memory());
+    }
 }

@@ -88,6 +88,13 @@ impl Path {
         std::mem::swap(&mut self.mtu, &mut other.mtu);
     }
 
+    /// Bytes of what is allocated only while the path is validated.
+    pub(super) fn boxed_memory(&self) -> usize {
+        let validation = self.validation.as_deref().map_or(0, size_of_val);
+        let responses = self.responses.as_deref().map_or(0, size_of_val);
+        validation.saturating_add(responses)
+    }
+
     /// When something is due.
     pub(super) fn timeout(&self) -> Instant {
         let validation = self.validation.as_ref();
