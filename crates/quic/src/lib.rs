@@ -37,6 +37,10 @@ pub use endpoint::{
 };
 pub use error::{TransportError, code};
 pub use path::PathError;
+pub use stream::{
+    DatagramStats, Half, Holds, OpenError, ReadError, RecvState, SendDatagramError, SendState,
+    StreamConfig, StreamStats, StreamsStats, WriteError,
+};
 pub use transmit::{Ecn, PathAddr, Transmit, TransmitBuf};
 pub use weir_core::slab::Key;
 pub use wire::{ConnectionId, Dir, Side, StreamId, Version};
