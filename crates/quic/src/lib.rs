@@ -39,7 +39,7 @@ pub use error::{TransportError, code};
 pub use path::PathError;
 pub use stream::{
     DatagramStats, Half, Holds, OpenError, ReadError, RecvState, SendDatagramError, SendState,
-    StreamConfig, StreamStats, StreamsStats, WriteError,
+    StreamStats, StreamsStats, WriteError,
 };
 pub use transmit::{Ecn, PathAddr, Transmit, TransmitBuf};
 pub use weir_core::slab::Key;

@@ -7,28 +7,28 @@ use crate::wire::frame::MAX_STREAM_COUNT;
 
 /// Settings of a connection's streams. Sizes in bytes.
 #[derive(Clone, Debug)]
-pub struct StreamConfig {
+pub(crate) struct StreamConfig {
     /// Receive window that a stream starts with.
-    pub stream_window: u64,
+    pub(crate) stream_window: u64,
     /// What a stream's receive window may grow to when its reader keeps up.
-    pub max_stream_window: u64,
+    pub(crate) max_stream_window: u64,
     /// Receive window of all streams together that the connection starts with.
-    pub connection_window: u64,
+    pub(crate) connection_window: u64,
     /// What that may grow to: no more unread data than this is ever held.
-    pub max_connection_window: u64,
+    pub(crate) max_connection_window: u64,
     /// Bidirectional streams that the peer may have open at once.
-    pub max_bidi: u64,
+    pub(crate) max_bidi: u64,
     /// Unidirectional streams that the peer may have open at once.
-    pub max_uni: u64,
+    pub(crate) max_uni: u64,
     /// Bytes that one stream may have written and not sent yet. What is sent and not acknowledged
     /// comes on top: it is bounded by the congestion window.
-    pub send_buffer: u64,
+    pub(crate) send_buffer: u64,
     /// Bytes that a stream may send before another of its urgency gets its turn.
-    pub turn: u64,
+    pub(crate) turn: u64,
     /// Streams that the peer may reset before they were answered in a burst ...
-    pub reset_burst: u32,
+    pub(crate) reset_burst: u32,
     /// ... and each second in the long run, before it gets fewer new ones.
-    pub reset_rate: u32,
+    pub(crate) reset_rate: u32,
 }
 
 impl Default for StreamConfig {
@@ -55,7 +55,7 @@ impl StreamConfig {
     ///
     /// # Errors
     /// The first field that is out of its range, with the range.
-    pub fn validate(&self) -> Result<(), OutOfRange> {
+    pub(crate) fn validate(&self) -> Result<(), OutOfRange> {
         let (stream, connection) = (self.stream_window, self.connection_window);
         check_range("stream_window", stream, 1, MAX_OFFSET)?;
         check_range(

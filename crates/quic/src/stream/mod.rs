@@ -27,8 +27,7 @@ mod timers;
 mod transmit;
 mod write;
 
-pub use config::StreamConfig;
-pub(crate) use config::StreamLimits;
+pub(crate) use config::{StreamConfig, StreamLimits};
 pub use datagrams::{DatagramStats, SendDatagramError};
 pub use error::{OpenError, ReadError, WriteError};
 pub(crate) use event::StreamEvent;
