@@ -31,6 +31,7 @@ mod transmit;
 pub mod wire;
 
 pub use config::{ClientConfig, ConfigError, ServerConfig, TransportConfig};
+pub use connection::{Connection, ConnectionStats, EndpointEvent, Event, HandshakeInfo, Timer};
 pub use crypto::{ResetKey, TokenKeys};
 pub use endpoint::{
     ConnectionHandle, Endpoint, EndpointConfig, EndpointStats, Handled, Incoming, RetryPolicy,

@@ -49,7 +49,7 @@ pub trait ConnectionIdGenerator: Send + Sync {
 /// A stateless reset token (RFC 9000 section 10.3). Comparing two takes the same time wherever they
 /// differ.
 #[derive(Copy, Clone)]
-pub(crate) struct ResetToken([u8; 16]);
+pub struct ResetToken([u8; 16]);
 
 impl ResetToken {
     /// The token of these bytes.

@@ -99,8 +99,9 @@ pub(crate) struct Outcome {
     /// Frames of packets that were declared lost: what still matters of them is to be sent again.
     pub(crate) lost: Vec<SentFrame>,
     /// Frames of the oldest packets that wait, when a probe is due: not lost, but as good as
-    /// anything to send now, when there is nothing new (RFC 9002 section 6.2.4).
-    pub(crate) resend: Vec<SentFrame>,
+    /// anything to send now, when there is nothing new (RFC 9002 section 6.2.4). With the space of
+    /// their packets.
+    pub(crate) resend: Vec<(Space, SentFrame)>,
     /// The packets behind `lost`.
     pub(crate) lost_packets: Vec<LostPacket>,
     /// Ack-eliciting packets to send in each space at once, past the window (RFC 9002 section 7.5).

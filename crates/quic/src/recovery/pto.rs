@@ -106,23 +106,27 @@ impl Recovery {
         }
     }
 
-    /// The timer expired: packets are lost, or probes are due (`out.probes`). A call too early does
-    /// nothing.
+    /// The timer expired: packets are lost, or probes are due (`out.probes`). Returns what it was; a
+    /// call too early does nothing.
     pub(crate) fn on_timeout<P: PathLookup + ?Sized>(
         &mut self,
         now: Instant,
         paths: &mut P,
         blocked: bool,
         out: &mut Outcome,
-    ) {
+    ) -> Option<LossTimer> {
         out.clear();
-        match self.timer(paths, blocked) {
-            Some((at, LossTimer::Loss(space))) if at <= now => {
+        let (at, timer) = self.timer(paths, blocked)?;
+        if at > now {
+            return None;
+        }
+        match timer {
+            LossTimer::Loss(space) => {
                 self.round.begin();
                 self.detect_lost(now, space, paths, out);
                 self.round.finish(now, paths, out);
             }
-            Some((at, LossTimer::Pto(space))) if at <= now => {
+            LossTimer::Pto(space) => {
                 self.pto_count = self.pto_count.saturating_add(1);
                 self.progress_at = now;
                 let active = paths.active();
@@ -131,13 +135,14 @@ impl Recovery {
                 }
                 self.plan_probes(space, out);
             }
-            _ => {}
         }
+        Some(timer)
     }
 
     /// RFC 9002 section 6.2.4: probes in the space whose timer expired, and in the others that have
     /// something in flight, as the peer may have the keys of only one.
     fn plan_probes(&mut self, expired: Space, out: &mut Outcome) {
+        let mut copied = Vec::new();
         let [initial, handshake, data] = &mut out.probes;
         for (space, probes) in Space::ALL.into_iter().zip([initial, handshake, data]) {
             let state = self.spaces.get(space);
@@ -157,10 +162,11 @@ impl Recovery {
                 packet.is_some_and(|packet| packet.is_ack_eliciting() && !packet.is_done())
             });
             for at in waiting.take(PROBE_PACKETS) {
-                state.sent.copy_frames(at, &mut out.resend);
+                state.sent.copy_frames(at, &mut copied);
             }
+            let again = copied.drain(..).filter(is_sent_again);
+            out.resend.extend(again.map(|frame| (space, frame)));
         }
-        out.resend.retain(is_sent_again);
     }
 }
 

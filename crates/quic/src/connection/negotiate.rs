@@ -1,0 +1,138 @@
+//! Versions and Retry (RFC 9000 sections 6 and 17.2.5, RFC 9368, RFC 9369).
+
+use bytes::Bytes;
+use weir_core::close::CloseReason;
+use weir_core::time::Instant;
+
+use super::{Connection, State};
+use crate::crypto::retry;
+use crate::error::{TransportError, code};
+use crate::wire::transport_parameters::TransportParameters;
+use crate::wire::{ConnectionId, Side, Space, Version};
+
+impl Connection {
+    /// Server: a version that the client offers and this side prefers takes the place of the one
+    /// that the client began with (RFC 9368 2.3). All versions spoken here are compatible.
+    pub(super) fn choose_version(&mut self, params: Option<&[u8]>) {
+        let Some(params) = params else { return };
+        let Ok(params) = TransportParameters::decode(Side::Client, params) else {
+            return;
+        };
+        let Some(information) = params.version_information else {
+            return;
+        };
+        let preferred = self.handshake.versions.iter().copied();
+        let chosen = preferred
+            .filter(|version| version.is_supported())
+            .find(|version| information.available.contains(version));
+        if let Some(version) = chosen
+            && version != self.version
+        {
+            self.switch_version(version);
+        }
+    }
+
+    /// Both sides: Initial packets from now on are of another version, under its keys.
+    fn switch_version(&mut self, version: Version) {
+        self.version = version;
+        let dcid = match self.handshake.retry_scid {
+            Some(retry_scid) => retry_scid,
+            None => self.handshake.original_dcid,
+        };
+        let _known = self.protection.switch_version(version, &dcid);
+    }
+
+    /// Client: an Initial came in another version than was sent. True when the server may do that:
+    /// before anything else was heard, and to a version that was offered (RFC 9369 section 4.1).
+    pub(super) fn follow_version(&mut self, version: Version) -> bool {
+        let may = matches!(self.state, State::Handshaking)
+            && !self.handshake.heard
+            && self.handshake.versions.contains(&version);
+        if may {
+            self.switch_version(version);
+        }
+        may
+    }
+
+    /// RFC 9368 section 4: what the peer says of versions fits what happened.
+    pub(super) fn check_versions(
+        &self,
+        params: &TransportParameters,
+    ) -> Result<(), TransportError> {
+        let wrong =
+            |what: &'static str| Err(TransportError::new(code::VERSION_NEGOTIATION_ERROR, what));
+        let Some(information) = &params.version_information else {
+            // A peer that knows of one version only. It cannot have switched.
+            if self.version == self.handshake.first_version {
+                return Ok(());
+            }
+            return wrong("the version changed, but version_information is missing");
+        };
+        if self.side == Side::Server {
+            if information.chosen != self.handshake.first_version {
+                return wrong("the chosen version is not the one of the first packet");
+            }
+            if !information.available.contains(&information.chosen) {
+                return wrong("the chosen version is not among the available ones");
+            }
+            return Ok(());
+        }
+        if information.chosen != self.version {
+            return wrong("the chosen version is not the one of the packets");
+        }
+        Ok(())
+    }
+
+    /// Client: the server speaks none of what was tried (RFC 9000 6.2). A list that names the version
+    /// that was tried, or that comes after the server was heard, is not the server's.
+    pub(super) fn on_version_negotiation(&mut self, now: Instant, versions: &[Version]) {
+        let is_stale = self.side == Side::Server
+            || self.handshake.heard
+            || !matches!(self.state, State::Handshaking);
+        if is_stale || versions.contains(&self.handshake.first_version) {
+            return;
+        }
+        let list: Vec<String> = versions.iter().map(ToString::to_string).collect();
+        let reason = format!(
+            "the server does not speak QUIC {}; it speaks {}",
+            self.handshake.first_version,
+            list.join(", ")
+        );
+        let reason = CloseReason::transport(
+            weir_core::close::Initiator::Peer,
+            code::VERSION_NEGOTIATION_ERROR,
+            reason,
+        );
+        self.end_silently(now, reason);
+    }
+
+    /// Client: the server wants a token before it does any work (RFC 9000 17.2.5).
+    pub(super) fn on_retry(
+        &mut self,
+        now: Instant,
+        version: Version,
+        scid: ConnectionId,
+        token: &[u8],
+        packet: &[u8],
+    ) {
+        let may = self.side == Side::Client
+            && matches!(self.state, State::Handshaking)
+            && !self.handshake.heard
+            && self.handshake.retry_scid.is_none()
+            && version == self.version
+            && !token.is_empty()
+            && scid != self.handshake.original_dcid;
+        if !may || !retry::is_intact(version, &self.handshake.original_dcid, packet) {
+            return;
+        }
+        self.handshake.retry_scid = Some(scid);
+        self.handshake.token = Bytes::copy_from_slice(token);
+        self.paths.remote_cids.replace_initial(scid);
+        let _known = self.protection.reset_initial(version, &scid);
+        // The same ClientHello goes again, under numbers that go on (17.2.5.3).
+        self.recovery
+            .on_retry(now, &mut self.paths, &mut self.outcome);
+        self.settle(now, Space::Initial);
+        self.stats.retries = self.stats.retries.saturating_add(1);
+    }
+}

@@ -1,0 +1,387 @@
+//! Datagrams to packets: what is dropped, what is kept for later, what is opened.
+
+use weir_core::time::Instant;
+
+use super::handshake::{HeldPacket, TlsState};
+use super::{Connection, EndpointEvent, State};
+use crate::cid::ResetToken;
+use crate::crypto::{Level, OpenError};
+use crate::error::{TransportError, code};
+use crate::path::{self as paths, PathId};
+use crate::recovery::PathLookup;
+use crate::transmit::{Ecn, PathAddr};
+use crate::wire::header::{self, FixedBit, Packet, PacketType, SPIN_BIT};
+use crate::wire::{ConnectionId, Side, Space, Version};
+
+/// The circumstances of the packet that is being processed.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Arrival {
+    pub(super) now: Instant,
+    pub(super) path: PathId,
+    pub(super) addr: PathAddr,
+    pub(super) ecn: Option<Ecn>,
+    pub(super) kind: PacketType,
+    pub(super) space: Space,
+    /// The sequence number of this side's connection ID that it was addressed to.
+    pub(super) local_cid: Option<u64>,
+    /// The key phase that it came in.
+    pub(super) phase: u64,
+}
+
+/// What a packet contained, as far as the rest of the connection asks.
+#[derive(Copy, Clone, Debug, Default)]
+pub(super) struct Content {
+    pub(super) ack_eliciting: bool,
+    /// A frame other than PATH_CHALLENGE, PATH_RESPONSE, NEW_CONNECTION_ID, PADDING (RFC 9000 9.1).
+    pub(super) non_probing: bool,
+}
+
+impl Connection {
+    /// One datagram that was routed here, decrypted in place. Whatever it holds, the call cannot
+    /// fail: what is wrong is dropped or ends the connection, as RFC 9000 and 9001 say.
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        addr: PathAddr,
+        ecn: Option<Ecn>,
+        data: &mut [u8],
+    ) {
+        if matches!(self.state, State::Draining { .. } | State::Drained { .. }) {
+            return;
+        }
+        self.stats.datagrams_received = self.stats.datagrams_received.saturating_add(1);
+        self.stats.bytes_received = self.stats.bytes_received.saturating_add(data.len() as u64);
+        let path = match self.paths.on_datagram(addr, data.len()) {
+            paths::Arrival::Known(path) => Some(path),
+            paths::Arrival::Unknown => None,
+            paths::Arrival::Refused => {
+                return self.drop_packet(now, "an address that the peer may not use");
+            }
+        };
+        self.receive(now, path, addr, ecn, data);
+        self.retry_held(now);
+        self.protection.prepare();
+    }
+
+    /// The packets of one datagram, or one packet that was kept (RFC 9000 12.2).
+    fn receive(
+        &mut self,
+        now: Instant,
+        path: Option<PathId>,
+        addr: PathAddr,
+        ecn: Option<Ecn>,
+        data: &mut [u8],
+    ) {
+        let datagram = data.len();
+        let cid_len = self.handshake.local_cid.len();
+        let fixed_bit = match self.config.grease {
+            true => FixedBit::Any,
+            false => FixedBit::Required,
+        };
+        let mut first_dcid: Option<ConnectionId> = None;
+        let mut rest = data;
+        while !rest.is_empty() {
+            let Ok(parsed) = Packet::parse(rest, cid_len, fixed_bit) else {
+                self.drop_packet(now, "header that cannot be read");
+                return;
+            };
+            // RFC 9000 12.2: what is not addressed like the first packet was not for us.
+            if *first_dcid.get_or_insert(parsed.dcid) != parsed.dcid {
+                self.drop_packet(now, "another connection ID in the same datagram");
+                return;
+            }
+            let end = parsed.packet_len.min(rest.len());
+            let (packet, tail) = rest.split_at_mut(end);
+            let Some(space) = parsed.kind.space() else {
+                self.receive_unprotected(now, &parsed, packet);
+                return;
+            };
+            let mut arrival = Arrival {
+                now,
+                path: path.unwrap_or(self.paths.active()),
+                addr,
+                ecn,
+                kind: parsed.kind,
+                space,
+                local_cid: self.local_cids.sequence_of(&parsed.dcid),
+                phase: 0,
+            };
+            let new = path.is_none().then_some(datagram);
+            self.receive_packet(&mut arrival, new, &parsed, packet);
+            if !self.is_open() {
+                self.answer_when_closing();
+                return;
+            }
+            rest = tail;
+        }
+    }
+
+    /// Version Negotiation and Retry have no packet number and no protection.
+    fn receive_unprotected(&mut self, now: Instant, parsed: &Packet, packet: &[u8]) {
+        // RFC 9000 6.2, 17.2.5.1: both echo the connection ID that this side chose.
+        if !self.local_cids.contains(&parsed.dcid) {
+            return self.drop_packet(now, "answer to somebody else's packet");
+        }
+        match parsed.kind {
+            PacketType::Retry => {
+                let token = packet.get(parsed.token.clone()).unwrap_or_default();
+                self.on_retry(now, parsed.version, parsed.scid, token, packet);
+            }
+            PacketType::VersionNegotiation if parsed.scid == self.handshake.original_dcid => {
+                let list = packet.get(parsed.pn_offset..).unwrap_or_default();
+                if let Some(versions) = header::versions(list) {
+                    let versions: Vec<Version> = versions.collect();
+                    self.on_version_negotiation(now, &versions);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// `new` is the size of the datagram when it came from an address that is not a path yet.
+    fn receive_packet(
+        &mut self,
+        arrival: &mut Arrival,
+        new: Option<usize>,
+        parsed: &Packet,
+        packet: &mut [u8],
+    ) {
+        let level = level_of(arrival.kind);
+        let now = arrival.now;
+        if arrival.kind != PacketType::OneRtt && !self.reads_version(arrival.kind, parsed.version) {
+            return self.drop_packet(now, "another version");
+        }
+        if self.must_wait(level) {
+            return self.hold(arrival, packet);
+        }
+        let expected = self.expected(arrival.space);
+        let opened = self
+            .protection
+            .open(level, packet, parsed.pn_offset, expected);
+        match opened {
+            Ok(opened) => {
+                if opened.phase_changed {
+                    self.stats.key_updates = self.stats.key_updates.saturating_add(1);
+                    self.hold_old_keys(now);
+                }
+                if self.received(arrival.space).is_duplicate(opened.pn) {
+                    return self.drop_packet(now, "duplicate");
+                }
+                arrival.phase = opened.phase;
+                if let Some(datagram) = new
+                    && !self.admit(arrival, datagram)
+                {
+                    return self.drop_packet(now, "the peer may not move");
+                }
+                self.on_authentic(arrival, parsed);
+                let payload = packet.get(opened.payload).unwrap_or_default();
+                self.trace_packet_received(arrival, opened.pn, parsed.packet_len, payload);
+                self.process(arrival, parsed.first, opened.pn, payload);
+            }
+            Err(OpenError::NoKeys) if self.may_come(level) => self.hold(arrival, packet),
+            Err(OpenError::NoKeys) => self.drop_packet(now, "no keys"),
+            Err(OpenError::TooShort) => self.drop_packet(now, "too short"),
+            Err(OpenError::Authentication { tail }) => self.on_forgery(arrival, &tail),
+            Err(OpenError::Fatal(error)) => self.fail(now, error),
+        }
+    }
+
+    /// An authentic packet came from an address that is not known: it becomes a path.
+    fn admit(&mut self, arrival: &mut Arrival, datagram: usize) -> bool {
+        if arrival.kind != PacketType::OneRtt {
+            return false;
+        }
+        let local_cid = arrival.local_cid.unwrap_or(0);
+        match self
+            .paths
+            .admit(arrival.now, arrival.addr, datagram, local_cid)
+        {
+            Some(path) => arrival.path = path,
+            None => return false,
+        }
+        self.take_path_events(arrival.now);
+        true
+    }
+
+    /// It is not the peer's, unless it is a stateless reset (RFC 9000 10.3.1).
+    fn on_forgery(&mut self, arrival: &Arrival, tail: &[u8; 16]) {
+        let token = ResetToken::new(*tail);
+        let is_short = arrival.kind == PacketType::OneRtt;
+        if is_short
+            && self
+                .paths
+                .remote_cids
+                .tokens_in_use()
+                .any(|known| *known == token)
+        {
+            return self.handle_stateless_reset(arrival.now);
+        }
+        self.drop_packet(arrival.now, "authentication failed");
+    }
+
+    /// One more than the largest number received in a space.
+    fn expected(&mut self, space: Space) -> u64 {
+        let largest = self.received(space).largest();
+        largest.map_or(0, |largest| largest.saturating_add(1))
+    }
+
+    /// Packets are of the version that was agreed on; while it is being agreed on, Initials may be of
+    /// the first one (RFC 9369 section 4.1), and of one that the server changes to.
+    fn reads_version(&mut self, kind: PacketType, version: Version) -> bool {
+        if version == self.version {
+            return true;
+        }
+        let is_initial = kind == PacketType::Initial;
+        match self.side {
+            Side::Server => {
+                let early = is_initial || kind == PacketType::ZeroRtt;
+                early && version == self.handshake.first_version
+            }
+            Side::Client => is_initial && self.follow_version(version),
+        }
+    }
+
+    /// RFC 9001 5.7: 1-RTT packets wait until the handshake is complete.
+    fn must_wait(&self, level: Level) -> bool {
+        level == Level::OneRtt && matches!(self.state, State::Handshaking)
+    }
+
+    /// Whether keys of the level will come yet.
+    fn may_come(&self, level: Level) -> bool {
+        match level {
+            Level::Initial => false,
+            Level::Handshake | Level::OneRtt => matches!(self.state, State::Handshaking),
+            Level::ZeroRtt => {
+                self.side == Side::Server && matches!(self.handshake.tls, TlsState::Waiting { .. })
+            }
+        }
+    }
+
+    fn hold(&mut self, arrival: &Arrival, packet: &[u8]) {
+        let held = HeldPacket {
+            path: arrival.addr,
+            ecn: arrival.ecn,
+            data: packet.to_vec(),
+        };
+        if self.handshake.held.push(held) {
+            self.stats.packets_held = self.stats.packets_held.saturating_add(1);
+        } else {
+            self.drop_packet(arrival.now, "no room to keep it until its keys come");
+        }
+    }
+
+    /// How many kinds of packets can be opened: it changes when keys come.
+    fn key_count(&self) -> u8 {
+        let levels = [
+            Level::Initial,
+            Level::Handshake,
+            Level::ZeroRtt,
+            Level::OneRtt,
+        ];
+        let count = levels
+            .into_iter()
+            .filter(|level| self.protection.has_receive(*level))
+            .count();
+        count as u8
+    }
+
+    /// Packets that were kept are looked at again when keys have come.
+    fn retry_held(&mut self, now: Instant) {
+        let keys = self.key_count();
+        if self.handshake.held.is_empty() || keys == self.handshake.held.tried_with {
+            return;
+        }
+        let packets = self.handshake.held.take();
+        self.handshake.held.tried_with = keys;
+        for mut packet in packets {
+            let path = self.paths.iter().find(|path| path.addr == packet.path);
+            let path = path.map(|path| path.id);
+            self.receive(now, path, packet.path, packet.ecn, &mut packet.data);
+        }
+    }
+
+    /// A packet is the peer's: what follows from that alone.
+    fn on_authentic(&mut self, arrival: &Arrival, parsed: &Packet) {
+        let now = arrival.now;
+        self.clock.received = now;
+        self.clock.idle_from = now;
+        self.clock.eliciting_sent = false;
+        if self.side == Side::Client && !self.handshake.heard {
+            self.handshake.heard = true;
+            self.handshake.peer_scid = Some(parsed.scid);
+            self.paths.remote_cids.replace_initial(parsed.scid);
+        }
+        if self.side == Side::Server && arrival.kind == PacketType::Handshake {
+            // RFC 9000 8.1: only the client can have made it. RFC 9001 4.9.1.
+            let path = self.paths.get(arrival.path);
+            if path.is_some_and(|path| !path.is_validated()) {
+                self.paths.validate(arrival.path);
+                self.endpoint_events.push_back(EndpointEvent::Validated);
+            }
+            self.discard_space(now, Space::Initial);
+        }
+    }
+
+    fn process(&mut self, arrival: &Arrival, first: u8, pn: u64, payload: &[u8]) {
+        let now = arrival.now;
+        self.stats.packets_received = self.stats.packets_received.saturating_add(1);
+        let content = match self.handle_frames(arrival, payload) {
+            Ok(content) => content,
+            Err(error) => return self.fail(now, error),
+        };
+        if !self.is_open() {
+            return;
+        }
+        // What it contained may have ended its space (RFC 9001 4.9).
+        if self.protection.has_receive(level_of(arrival.kind)) {
+            self.received(arrival.space)
+                .on_packet(now, pn, content.ack_eliciting, arrival.ecn);
+        }
+        if arrival.kind == PacketType::OneRtt {
+            self.spin.value = (first & SPIN_BIT != 0) != self.side.is_client();
+            let local_cid = arrival.local_cid.unwrap_or(0);
+            let probing = !content.non_probing;
+            self.paths
+                .on_packet(now, arrival.path, pn, probing, local_cid);
+            self.take_path_events(now);
+        }
+    }
+
+    /// A stateless reset arrived: the peer has forgotten the connection (RFC 9000 10.3.1).
+    pub fn handle_stateless_reset(&mut self, now: Instant) {
+        if matches!(self.state, State::Draining { .. } | State::Drained { .. }) {
+            return;
+        }
+        let reason = weir_core::close::CloseReason::transport(
+            weir_core::close::Initiator::Peer,
+            code::NO_ERROR,
+            "the peer has lost the connection's state (stateless reset)",
+        );
+        self.drain_with(now, reason);
+    }
+
+    pub(super) fn drop_packet(&mut self, now: Instant, why: &'static str) {
+        self.stats.packets_dropped = self.stats.packets_dropped.saturating_add(1);
+        let count = self.stats.packets_dropped;
+        self.tracer
+            .emit(now, || weir_core::trace::Event::RateLimited {
+                what: why,
+                count,
+            });
+    }
+
+    /// A frame or packet broke a rule.
+    pub(super) fn violation(what: &'static str) -> TransportError {
+        TransportError::new(code::PROTOCOL_VIOLATION, what)
+    }
+}
+
+/// The level that packets of a type are protected at.
+fn level_of(kind: PacketType) -> Level {
+    match kind {
+        PacketType::Handshake => Level::Handshake,
+        PacketType::ZeroRtt => Level::ZeroRtt,
+        PacketType::OneRtt => Level::OneRtt,
+        _ => Level::Initial,
+    }
+}

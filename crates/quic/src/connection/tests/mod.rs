@@ -1,0 +1,11 @@
+//! Two connections joined by a network in memory, under virtual time.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+mod basics;
+pub(crate) mod pair;
