@@ -5,10 +5,17 @@
 //! with every frame: when no sink wants them, reporting one is a branch on a flag.
 
 mod event;
+mod packet;
+mod value;
 
 use core::fmt;
 
 pub use event::{Direction, Event, FlagList, FrameEvent, HeldBy};
+pub use packet::{
+    DroppedEvent, FrameInfo, Frames, KeyEvent, LostEvent, Metrics, PacketEvent, PathChange,
+    PathEvent, TimerChange, TimerEvent,
+};
+pub use value::{Field, Hex, Value};
 
 use crate::time::Instant;
 
@@ -17,7 +24,7 @@ use crate::time::Instant;
 pub enum Level {
     /// What happens now and then: opened, closed, tuned, held.
     Event,
-    /// Every frame, both ways.
+    /// Every frame and packet, both ways, and what moves with every packet: losses, timers, metrics.
     Frame,
 }
 
@@ -107,6 +114,14 @@ impl Tracer {
     pub fn emit_frame(&mut self, now: Instant, frame: impl FnOnce() -> FrameEvent) {
         if self.frames {
             self.deliver(now, &Event::Frame(frame()));
+        }
+    }
+
+    /// Reports any other event of [`Level::Frame`]; `event` is only called when they are wanted.
+    #[inline]
+    pub fn emit_detail<'a>(&mut self, now: Instant, event: impl FnOnce() -> Event<'a>) {
+        if self.frames {
+            self.deliver(now, &event());
         }
     }
 
@@ -212,6 +227,45 @@ mod tests {
         assert!(!tracer.enabled(Level::Event) && !tracer.enabled(Level::Frame));
         tracer.emit(Instant::ZERO, || unreachable!("built for nobody"));
         tracer.emit_frame(Instant::ZERO, || unreachable!("built for nobody"));
+        tracer.emit_detail(Instant::ZERO, || unreachable!("built for nobody"));
+    }
+
+    #[test]
+    fn packets_are_read_anew_by_each_sink() {
+        let (to, received) = channel();
+        let level = Level::Frame;
+        let two = vec![
+            Box::new(Recorder {
+                level,
+                to: to.clone(),
+            }) as Box<dyn Sink>,
+            Box::new(Recorder { level, to }),
+        ];
+        let mut tracer = Tracer::to_all(two);
+        let frames = vec![FrameInfo {
+            kind: "ping",
+            words: &"PING",
+            fields: &[],
+        }];
+        tracer.emit_detail(Instant::ZERO, || {
+            Event::Packet(PacketEvent {
+                direction: Direction::Sent,
+                family: "test",
+                kind: "1RTT",
+                number: Some(5),
+                length: 40,
+                path: 0,
+                ecn: None,
+                trigger: None,
+                is_mtu_probe: false,
+                header: &[],
+                frames: &frames,
+            })
+        });
+        drop(tracer);
+        let heard: Vec<String> = received.iter().collect();
+        assert_eq!(heard.len(), 2);
+        assert!(heard.iter().all(|line| line.contains("PING")), "{heard:?}");
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub use connection::Connection;
 pub use endpoint::{Builder, Endpoint};
 pub use error::{ConnectError, ConnectionError, DatagramError, EndpointError, StreamError};
 pub use layer::Handshake;
-pub use observe::{ConnectionInfo, Observer, SharedObserver, Tap};
+pub use observe::{ConnectionInfo, DatagramBatch, DatagramTap, Observer, SharedObserver, Tap};
 pub use security::{Identity, PeerId};
 pub use stats::{HeldBy, PathStats, Stats, StreamStats};
 pub use stream::{RecvStream, SendStream, Stream};

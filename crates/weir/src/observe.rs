@@ -39,6 +39,12 @@ pub trait Observer: Send + Sync + 'static {
         None
     }
 
+    /// A tap for the datagrams of one UDP socket, whatever connections they belong to.
+    fn datagram_tap(&self, local_addr: SocketAddr) -> Option<Box<dyn DatagramTap>> {
+        let _ = local_addr;
+        None
+    }
+
     /// Whether [`Observer::secret`] is to be called: a capture that carries its keys decrypts
     /// everything.
     fn wants_secrets(&self) -> bool {
@@ -53,3 +59,39 @@ pub trait Observer: Send + Sync + 'static {
 
 /// An observer that is shared by an endpoint's connections.
 pub type SharedObserver = Arc<dyn Observer>;
+
+/// Is shown the datagrams of one UDP socket. It stands on the way of every batch: it must neither
+/// block nor wait.
+pub trait DatagramTap: Send {
+    /// The system took them.
+    fn sent(&mut self, batch: &DatagramBatch<'_>);
+
+    /// They arrived.
+    fn received(&mut self, batch: &DatagramBatch<'_>);
+}
+
+/// Datagrams between the same two addresses that went through one system call.
+#[derive(Clone, Copy, Debug)]
+pub struct DatagramBatch<'a> {
+    /// The address here: that of the socket, with the packets' own IP address where that is known.
+    pub local: SocketAddr,
+    /// The peer's address.
+    pub remote: SocketAddr,
+    /// The ECN bits of their IP headers, 0 to 3 (RFC 3168 section 5).
+    pub ecn: u8,
+    /// Size of each datagram but the last, which may be shorter, in bytes; 0: there is only one.
+    pub segment: usize,
+    /// Their payloads, one behind the other.
+    pub data: &'a [u8],
+}
+
+impl<'a> DatagramBatch<'a> {
+    /// The payloads, one by one.
+    pub fn datagrams(&self) -> impl Iterator<Item = &'a [u8]> {
+        let size = match self.segment {
+            0 => self.data.len(),
+            size => size,
+        };
+        self.data.chunks(size.max(1))
+    }
+}

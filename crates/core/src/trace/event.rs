@@ -2,8 +2,11 @@
 
 use core::fmt;
 
-use super::Level;
-use crate::close::CloseReason;
+use super::packet::{
+    DroppedEvent, KeyEvent, LostEvent, Metrics, PacketEvent, PathEvent, TimerEvent,
+};
+use super::{Field, Level};
+use crate::close::{CloseReason, Initiator};
 use crate::limits::MAX_TRACED_FLAGS;
 use crate::time::Duration;
 
@@ -17,8 +20,58 @@ pub enum Event<'a> {
         /// The state it is in now.
         state: &'static str,
     },
-    /// A frame was sent or received. The only event of [`Level::Frame`].
+    /// A frame was sent or received, by a protocol without packets.
     Frame(FrameEvent),
+    /// A packet was sent or received.
+    Packet(PacketEvent<'a>),
+    /// A packet was received and thrown away.
+    PacketDropped(DroppedEvent),
+    /// A packet that was sent is taken for lost.
+    PacketLost(LostEvent),
+    /// Round trip, congestion window and the like have changed.
+    Metrics(Metrics),
+    /// The congestion controller entered a state.
+    CongestionState {
+        /// The path, counted from 0.
+        path: u64,
+        /// The state it left, unless it is the first.
+        old: Option<&'static str>,
+        /// The state it entered.
+        new: &'static str,
+    },
+    /// A timer was set, was due, or was put off.
+    Timer(TimerEvent),
+    /// What is known of a path's ECN marks changed.
+    EcnState {
+        /// The path, counted from 0.
+        path: u64,
+        /// The state it left, unless it is the first.
+        old: Option<&'static str>,
+        /// The state it entered ("testing", "unknown", "failed", "capable").
+        new: &'static str,
+    },
+    /// The size of datagrams that a path is known to carry changed.
+    MtuUpdated {
+        /// The path, counted from 0.
+        path: u64,
+        /// Bytes before, unless it is the first.
+        old: Option<u64>,
+        /// Bytes now.
+        new: u64,
+    },
+    /// A key came into use, or was forgotten.
+    Key(KeyEvent),
+    /// Something happened to a path.
+    Path(PathEvent),
+    /// What was agreed on or announced: parameters, versions, the application protocol.
+    Settings {
+        /// Which settings, in qlog's word ("parameters_set", "version_information", ..).
+        name: &'static str,
+        /// Whose they are, where they are one side's.
+        by: Option<Initiator>,
+        /// The settings.
+        fields: &'a [Field<'a>],
+    },
     /// A stream changed its state.
     StreamState {
         /// The protocol ("yamux", "quic", ..).
@@ -31,6 +84,19 @@ pub enum Event<'a> {
         new: &'static str,
         /// What made it change.
         trigger: &'static str,
+    },
+    /// One direction of a stream changed its state, where a protocol keeps them apart.
+    StreamHalf {
+        /// The stream's id on the wire.
+        stream: u64,
+        /// Whether data goes both ways on it.
+        is_bidirectional: bool,
+        /// The direction in which this side sends; otherwise the one in which it receives.
+        is_sending: bool,
+        /// The state it left, unless it is the first.
+        old: Option<&'static str>,
+        /// The state it entered, in qlog's word ("send", "data_sent", ..).
+        new: &'static str,
     },
     /// A receive window was grown or shrunk.
     WindowTuned {
@@ -85,7 +151,14 @@ impl Event<'_> {
     #[must_use]
     pub const fn level(&self) -> Level {
         match self {
-            Event::Frame(_) => Level::Frame,
+            Event::Frame(_)
+            | Event::Packet(_)
+            | Event::PacketDropped(_)
+            | Event::PacketLost(_)
+            | Event::Metrics(_)
+            | Event::CongestionState { .. }
+            | Event::StreamHalf { .. }
+            | Event::Timer(_) => Level::Frame,
             _ => Level::Event,
         }
     }

@@ -16,6 +16,7 @@
 //! ```
 
 mod clock;
+mod datagrams;
 mod log;
 mod pcap;
 mod qlog;
@@ -30,7 +31,8 @@ use std::time::SystemTime;
 use weir_core::trace::{Level, Sink};
 
 use crate::endpoint::Builder;
-use crate::observe::{ConnectionInfo, Observer, Tap};
+use crate::observe::{ConnectionInfo, DatagramTap, Observer, Tap};
+use datagrams::PcapDatagramTap;
 use log::LogSink;
 pub use log::{EVENTS, FRAMES};
 use pcap::{Capture, PcapTap};
@@ -181,6 +183,11 @@ impl Observer for Instruments {
         )))
     }
 
+    fn datagram_tap(&self, _: std::net::SocketAddr) -> Option<Box<dyn DatagramTap>> {
+        let capture = Arc::clone(self.inner.capture.as_ref()?);
+        Some(Box::new(PcapDatagramTap::new(capture)))
+    }
+
     fn wants_secrets(&self) -> bool {
         self.inner.capture.is_some()
     }
@@ -224,7 +231,11 @@ impl Inner {
             vantage_point: role,
             title: &title,
             group: &group,
-            family: "yamux",
+            family: if connection.via.as_str() == "quic" {
+                "quic"
+            } else {
+                "yamux"
+            },
         };
         QlogSink::new(spool, &path, &head, now)
     }

@@ -60,6 +60,12 @@ impl Capture {
         }
     }
 
+    /// Puts packets into the capture, behind the secrets that become known soon after them; false when
+    /// its buffer is full.
+    pub(super) fn later(&self, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        self.file.append_later(write)
+    }
+
     fn take_ready(&self, random: &str) -> bool {
         self.ready
             .lock()
@@ -270,28 +276,35 @@ impl Drop for PcapTap {
     }
 }
 
-fn nanos(time: SystemTime) -> u64 {
+/// Nanoseconds since 1970-01-01 UTC.
+pub(super) fn nanos(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::trace::spool::{PAYLOAD_CAP, Spool};
 
-    /// The types of the blocks in a capture, in order.
-    fn kinds(mut capture: &[u8]) -> Vec<u32> {
+    /// The blocks of a capture in order: their types and bodies.
+    pub(in super::super) fn blocks(mut capture: &[u8]) -> Vec<(u32, &[u8])> {
         let word = |at: &[u8]| u32::from_le_bytes(at[..4].try_into().unwrap());
-        let mut kinds = Vec::new();
+        let mut blocks = Vec::new();
         while !capture.is_empty() {
-            kinds.push(word(capture));
-            capture = &capture[word(&capture[4..]) as usize..];
+            let length = word(&capture[4..]) as usize;
+            blocks.push((word(capture), &capture[8..length - 4]));
+            capture = &capture[length..];
         }
-        kinds
+        blocks
     }
 
-    fn capture(name: &str, run: impl FnOnce(Arc<Capture>)) -> Vec<u8> {
+    fn kinds(capture: &[u8]) -> Vec<u32> {
+        blocks(capture).iter().map(|(kind, _)| *kind).collect()
+    }
+
+    /// What `run` leaves in a capture.
+    pub(in super::super) fn capture(name: &str, run: impl FnOnce(Arc<Capture>)) -> Vec<u8> {
         let path = std::env::temp_dir().join(format!("weir-{name}-{}", std::process::id()));
         let spool = Spool::start().unwrap();
         run(Arc::new(Capture::new(spool.file(&path, PAYLOAD_CAP))));

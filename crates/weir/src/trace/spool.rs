@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often buffers are written out: what a crash may lose, and what `tail -f` lags behind.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -23,6 +23,10 @@ pub(super) const EVENTS_CAP: usize = 8 * 1024 * 1024;
 pub(super) const PAYLOAD_CAP: usize = 64 * 1024 * 1024;
 /// The most all files together may have waiting.
 const TOTAL_CAP: usize = 96 * 1024 * 1024;
+
+/// What is put off by [`SpoolFile::append_later`] waits for a period, or until so much has come behind
+/// it.
+const PUT_OFF_MAX: usize = 8 * 1024 * 1024;
 
 /// The background thread and what it writes. Dropping it writes out what is left.
 #[derive(Debug)]
@@ -60,7 +64,19 @@ struct Pending {
     path: PathBuf,
     cap: usize,
     buffer: Mutex<Vec<u8>>,
+    put_off: Mutex<PutOff>,
     closed: AtomicBool,
+}
+
+/// Bytes that go into the buffer later, in the order in which they came.
+#[derive(Debug, Default)]
+struct PutOff {
+    /// They have waited for less than a period.
+    young: Vec<u8>,
+    /// They go with the next period.
+    old: Vec<u8>,
+    /// When those that are old became it.
+    turned: Option<Instant>,
 }
 
 impl Spool {
@@ -91,6 +107,7 @@ impl Spool {
             path: path.to_owned(),
             cap,
             buffer: Mutex::new(Vec::new()),
+            put_off: Mutex::default(),
             closed: AtomicBool::new(false),
         });
         lock(&self.shared.files).push(Arc::clone(&pending));
@@ -119,6 +136,28 @@ impl Drop for Spool {
 }
 
 impl SpoolFile {
+    /// As [`SpoolFile::append`], for what is to stand behind that which is appended within the next
+    /// period: it is written out a period later than it would be, at the end at the latest.
+    pub(super) fn append_later(&self, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let mut put_off = lock(&self.pending.put_off);
+        let before = put_off.young.len();
+        let held = before.saturating_add(put_off.old.len());
+        let waiting = self.shared.waiting.load(Ordering::Relaxed);
+        if held >= self.pending.cap || waiting >= TOTAL_CAP {
+            return false;
+        }
+        write(&mut put_off.young);
+        let after = put_off.young.len();
+        self.shared
+            .waiting
+            .fetch_add(after.saturating_sub(before), Ordering::Relaxed);
+        drop(put_off);
+        if before < PUT_OFF_MAX && after >= PUT_OFF_MAX {
+            self.shared.hurry();
+        }
+        true
+    }
+
     /// Lets `write` append to the buffer; `false` when it is full, and `write` was not called.
     pub(super) fn append(&self, write: impl FnOnce(&mut Vec<u8>)) -> bool {
         let mut buffer = lock(&self.pending.buffer);
@@ -196,7 +235,8 @@ impl Writer {
             self.open.retain_mut(|open| {
                 // Read before the buffer: what came before the close is still written.
                 let closed = open.pending.closed.load(Ordering::Acquire);
-                let written = open.write_out(spare);
+                let mut written = open.write_out(spare);
+                written = written.saturating_add(open.write_put_off(spare, closed || stop));
                 shared.waiting.fetch_sub(written, Ordering::Relaxed);
                 !closed
             });
@@ -219,6 +259,30 @@ impl Open {
     /// Empties the buffer into the file; returns how many bytes it held.
     fn write_out(&mut self, spare: &mut Vec<u8>) -> usize {
         std::mem::swap(&mut *lock(&self.pending.buffer), spare);
+        self.write_and_clear(spare)
+    }
+
+    /// What was put off for long enough; all of it at the end.
+    fn write_put_off(&mut self, spare: &mut Vec<u8>, is_end: bool) -> usize {
+        let mut put_off = lock(&self.pending.put_off);
+        let is_due = put_off.turned.is_none_or(|at| at.elapsed() >= PERIOD);
+        if !is_end && !is_due && put_off.young.len() < PUT_OFF_MAX {
+            return 0;
+        }
+        let PutOff { young, old, turned } = &mut *put_off;
+        std::mem::swap(old, spare);
+        std::mem::swap(young, old);
+        *turned = Some(Instant::now());
+        drop(put_off);
+        let mut count = self.write_and_clear(spare);
+        if is_end {
+            std::mem::swap(&mut lock(&self.pending.put_off).old, spare);
+            count = count.saturating_add(self.write_and_clear(spare));
+        }
+        count
+    }
+
+    fn write_and_clear(&mut self, spare: &mut Vec<u8>) -> usize {
         let count = spare.len();
         let written = if count == 0 || self.broken {
             Ok(())
@@ -283,6 +347,34 @@ mod tests {
         let expected: Vec<u8> = (0..10_000_u32).flat_map(u32::to_be_bytes).collect();
         assert_eq!(written, expected);
         assert_eq!(spool.shared.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_is_put_off_stands_behind_what_came_meanwhile() {
+        let path = scratch("later");
+        let spool = Spool::start().unwrap();
+        let file = spool.file(&path, EVENTS_CAP);
+        for n in [b'a', b'b', b'c'] {
+            assert!(file.append_later(|buffer| buffer.push(n)));
+        }
+        assert!(file.append(|buffer| buffer.push(b'1')));
+        drop(file);
+        spool.finish();
+        assert_eq!(std::fs::read(&path).unwrap(), b"1abc");
+        assert_eq!(spool.shared.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_is_put_off_is_bounded() {
+        let spool = Spool::start().unwrap();
+        spool.finish();
+        let file = spool.file(&scratch("never-later"), EVENTS_CAP);
+        let record = vec![0; 1 << 20];
+        let mut taken = 0;
+        while file.append_later(|buffer| buffer.extend_from_slice(&record)) {
+            taken += 1;
+        }
+        assert_eq!(taken, EVENTS_CAP / record.len());
     }
 
     #[test]

@@ -1,19 +1,42 @@
 //! qlog: a file for each connection, in JSON text sequences (RFC 7464) under the IETF's main schema
-//! (draft-ietf-quic-qlog-main-schema), with the `yamux:` events of `docs/qlog-yamux.md`.
+//! (draft-ietf-quic-qlog-main-schema), with the `quic:` events of draft-ietf-quic-qlog-quic-events
+//! (`docs/qlog-quic.md`) or the `yamux:` events of `docs/qlog-yamux.md`.
+//!
+//! `events.rs` writes what every protocol reports, `quic.rs` what the IETF's schema says in another
+//! way.
 
-use std::fmt::{self, Write as _};
+mod events;
+mod json;
+mod quic;
+#[cfg(test)]
+mod schema_tests;
+
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use weir_core::close::CloseReason;
 use weir_core::time::Instant;
-use weir_core::trace::{Direction, Event, FrameEvent, Level, Sink};
+use weir_core::trace::{Event, Level, Sink};
 
 use super::clock;
 use super::spool::{EVENTS_CAP, Spool, SpoolFile};
+use json::{close, comma, field, open, record, string};
 
-/// The name under which the events of `docs/qlog-yamux.md` are listed in a file's head.
-const YAMUX_SCHEMA: &str = "urn:weir:qlog:events:yamux";
+/// The schemas that a family's events are from, as a file's head lists them.
+fn schemas(family: &str) -> &'static [&'static str] {
+    match family {
+        // Drafts are told apart by their number ("Draft Event Schema Identification").
+        quic::FAMILY => &[quic::SCHEMA, "urn:weir:qlog:events:weir"],
+        _ => &["urn:weir:qlog:events:yamux"],
+    }
+}
+
+/// The namespace of what no other schema has.
+fn own_namespace(family: &'static str) -> &'static str {
+    match family {
+        quic::FAMILY => "weir",
+        other => other,
+    }
+}
 
 /// What the head of a file says about its connection.
 #[derive(Clone, Debug)]
@@ -33,6 +56,8 @@ pub(super) struct Head<'a> {
 pub(super) struct QlogSink {
     file: SpoolFile,
     family: &'static str,
+    /// When the first event was: all times are counted from there.
+    origin: Option<Instant>,
     /// Events that found the buffer full since the last one that did not.
     dropped: u64,
     /// Where records are put together, to be appended in one piece.
@@ -49,6 +74,7 @@ impl QlogSink {
         Self {
             file,
             family: head.family,
+            origin: None,
             dropped: 0,
             scratch,
         }
@@ -60,13 +86,17 @@ impl Sink for QlogSink {
         let Self {
             file,
             family,
+            origin,
             dropped,
             scratch,
         } = self;
+        let family = *family;
+        let origin = *origin.get_or_insert(now);
+        let now = Instant::ZERO + now.saturating_duration_since(origin);
         scratch.clear();
         if *dropped > 0 {
             record(scratch, |out| {
-                open(out, now, family, "events_dropped");
+                open(out, now, own_namespace(family), "events_dropped");
                 field(out, "count", *dropped);
                 close(out);
             });
@@ -96,188 +126,29 @@ impl Head<'_> {
         out.push_str(r#"}},"vantage_point":{"name":"weir","type":"#);
         string(&mut out, self.vantage_point);
         out.push_str(r#"},"event_schemas":["#);
-        string(&mut out, YAMUX_SCHEMA);
+        for schema in schemas(self.family) {
+            comma(&mut out);
+            string(&mut out, schema);
+        }
         out.push_str("]}}");
         out
     }
 }
 
-/// One record of a JSON text sequence: separator, text, newline (RFC 7464 2.2).
-fn record(out: &mut String, write: impl FnOnce(&mut String)) {
-    out.push('\u{1e}');
-    write(out);
-    out.push('\n');
-}
-
+/// Writes an event in the vocabulary of its family.
 fn write_event(out: &mut String, now: Instant, family: &'static str, event: &Event<'_>) {
-    match event {
-        Event::Session { role, state } => {
-            open(out, now, family, "session_state_updated");
-            text(out, "role", role);
-            text(out, "new", state);
-        }
-        Event::Frame(frame) => return write_frame(out, now, frame),
-        Event::StreamState {
-            family,
-            stream,
-            old,
-            new,
-            trigger,
-        } => {
-            open(out, now, family, "stream_state_updated");
-            field(out, "stream_id", stream);
-            text(out, "old", old);
-            text(out, "new", new);
-            text(out, "trigger", trigger);
-        }
-        Event::WindowTuned {
-            stream,
-            old,
-            new,
-            rtt,
-        } => {
-            open(out, now, family, "receive_window_tuned");
-            field(out, "stream_id", stream);
-            field(out, "old", old);
-            field(out, "new", new);
-            if let Some(rtt) = rtt {
-                field(out, "rtt", millis(*rtt));
-            }
-        }
-        Event::Rtt {
-            latest,
-            smoothed,
-            min,
-        } => {
-            open(out, now, family, "rtt_updated");
-            field(out, "latest_rtt", millis(*latest));
-            field(out, "smoothed_rtt", millis(*smoothed));
-            field(out, "min_rtt", millis(*min));
-        }
-        Event::Held { stream, by } => {
-            open(out, now, family, "stream_held");
-            field(out, "stream_id", stream);
-            text(out, "by", by.as_str());
-        }
-        Event::Discarded { stream, bytes, why } => {
-            open(out, now, family, "data_discarded");
-            field(out, "stream_id", stream);
-            field(out, "length", bytes);
-            text(out, "trigger", why);
-        }
-        Event::RateLimited { what, count } => {
-            open(out, now, family, "rate_limited");
-            text(out, "what", what);
-            field(out, "count", count);
-        }
-        Event::Closed(reason) => {
-            open(out, now, family, "session_closed");
-            write_reason(out, reason);
-        }
+    let known = family == quic::FAMILY && quic::write(out, now, event);
+    if !known {
+        events::write(out, now, family, event);
     }
-    close(out);
-}
-
-fn write_frame(out: &mut String, now: Instant, frame: &FrameEvent) {
-    let name = match frame.direction {
-        Direction::Sent => "frame_sent",
-        Direction::Received => "frame_received",
-    };
-    open(out, now, frame.family, name);
-    field(out, "stream_id", frame.stream);
-    text(out, "frame_type", frame.kind);
-    out.push_str(r#","flags":["#);
-    for (at, flag) in frame.flags.names().iter().enumerate() {
-        if at > 0 {
-            out.push(',');
-        }
-        string(out, flag);
-    }
-    out.push(']');
-    field(out, "length", frame.length);
-    if let Some(window) = frame.send_window {
-        field(out, "send_window", window);
-    }
-    if let Some(window) = frame.recv_window {
-        field(out, "receive_window", window);
-    }
-    close(out);
-}
-
-fn write_reason(out: &mut String, reason: &CloseReason) {
-    text(out, "initiator", reason.by.as_str());
-    text(out, "layer", reason.layer.as_str());
-    field(out, "code", reason.code);
-    if let Some(frame) = &reason.frame {
-        text(out, "frame_type", &frame.to_string());
-    }
-    text(out, "reason", &reason.reason);
-}
-
-/// Begins an event up to the inside of its data; [`close`] ends it.
-fn open(out: &mut String, now: Instant, family: &str, name: &str) {
-    // Milliseconds with nanoseconds behind the point, without going through a float.
-    let nanos = now.as_nanos();
-    let (whole, rest) = (nanos / 1_000_000, nanos % 1_000_000);
-    put(
-        out,
-        format_args!(r#"{{"time":{whole}.{rest:06},"name":"{family}:{name}","data":{{"#),
-    );
-}
-
-fn close(out: &mut String) {
-    out.push_str("}}");
-}
-
-/// A field whose value needs no quotes.
-fn field(out: &mut String, name: &str, value: impl fmt::Display) {
-    comma(out);
-    put(out, format_args!(r#""{name}":{value}"#));
-}
-
-/// A field whose value is text.
-fn text(out: &mut String, name: &str, value: &str) {
-    comma(out);
-    put(out, format_args!(r#""{name}":"#));
-    string(out, value);
-}
-
-fn comma(out: &mut String) {
-    if !out.ends_with('{') {
-        out.push(',');
-    }
-}
-
-/// A JSON string (RFC 8259 7): quotes, backslashes and control characters are escaped.
-fn string(out: &mut String, value: &str) {
-    out.push('"');
-    for c in value.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            c if c < ' ' => put(out, format_args!("\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-}
-
-fn put(out: &mut String, text: fmt::Arguments<'_>) {
-    // Writing to a string does not fail.
-    let _ = out.write_fmt(text);
-}
-
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::time::UNIX_EPOCH;
-    use weir_core::close::Initiator;
-    use weir_core::trace::FlagList;
+    use weir_core::close::{CloseReason, Initiator};
+    use weir_core::trace::{Direction, FlagList, FrameEvent};
 
     fn line(event: &Event<'_>) -> String {
         let mut out = String::new();
