@@ -378,6 +378,14 @@ impl RecvWindow {
         Some(due)
     }
 
+    /// The credit that could be announced, however little, in bytes; it counts as announced. For a
+    /// peer that says it waits for it.
+    pub fn announce_all(&mut self) -> Option<u64> {
+        let due = self.due();
+        self.announced = self.announced.saturating_add(due);
+        (due > 0).then_some(due)
+    }
+
     /// Makes the window `size` bytes at least (at most `config.max`) at once, as when the user
     /// configured more than the protocol starts with. False, and nothing changes, when the budget
     /// has no room for it.

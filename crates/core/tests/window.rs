@@ -537,3 +537,14 @@ fn a_wrong_configuration_is_told_by_field() {
 fn windows_are_small() {
     assert!(size_of::<SendWindow>() + size_of::<RecvWindow>() + size_of::<Share>() <= 72);
 }
+
+// RFC 9000 4.1: a peer that says that it is blocked gets what there is, in one go and once.
+#[test]
+fn all_credit_can_be_announced_at_once() {
+    let mut window = RecvWindow::new(1000);
+    assert_eq!(window.announce_all(), None);
+    window.on_received(300).unwrap();
+    window.on_consumed(100);
+    assert_eq!((window.announce_all(), window.limit()), (Some(100), 1100));
+    assert_eq!(window.announce_all(), None);
+}

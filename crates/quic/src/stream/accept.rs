@@ -136,6 +136,9 @@ impl Streams {
     #[cold]
     fn refuse(&mut self, now: Instant, key: Key, code: u64) {
         self.stats.streams_refused = self.stats.streams_refused.saturating_add(1);
+        let count = self.stats.streams_refused;
+        self.seen
+            .rate_limited("streams are opened while none are taken", count);
         if let Some(stream) = self.slots.get_mut(key) {
             stream.bits.clear(bit::UNACCEPTED);
             stream.bits.set(bit::RELEASED);

@@ -2,6 +2,7 @@
 
 use weir_core::slab::Key;
 use weir_core::time::Instant;
+use weir_core::trace::HeldBy;
 
 use super::accept::About;
 use super::entry::bit;
@@ -48,7 +49,10 @@ impl Streams {
             return;
         };
         if stream.send.set_limit(limit) {
-            stream.bits.clear(bit::BLOCKED_DUE | bit::BLOCKED_TOLD);
+            stream.bits.clear(bit::BLOCKED_DUE);
+            if stream.bits.take(bit::BLOCKED_TOLD) {
+                self.seen.held(stream.id, HeldBy::Nothing);
+            }
             self.queue_data(key);
         }
     }

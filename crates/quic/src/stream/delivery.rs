@@ -21,7 +21,7 @@ impl Streams {
             } => self.stream_acked(key, offset, len, fin),
             SentFrame::ResetStream { key } => {
                 if let Some(stream) = self.slots.get_mut(key) {
-                    Self::move_send(stream, SendTrigger::ResetAcked);
+                    stream.move_send(SendTrigger::ResetAcked, &mut self.seen);
                     stream.bits.clear(bit::RESET_DUE);
                     self.try_free(key);
                 }
@@ -170,7 +170,7 @@ impl Streams {
             return;
         };
         if stream.bits.any(bit::FIN_ACKED) {
-            Self::move_send(stream, SendTrigger::AllAcked);
+            stream.move_send(SendTrigger::AllAcked, &mut self.seen);
         }
         self.wake(key, bit::WANTS_FLUSH);
         self.try_free(key);

@@ -5,7 +5,8 @@ use weir_core::buf::{Assembler, SendBuffer};
 use weir_core::sched::Priority;
 use weir_core::window::{RecvWindow, SendWindow};
 
-use super::state::{RecvState, SendState};
+use super::seen::Seen;
+use super::state::{RecvState, RecvTrigger, SendState, SendTrigger};
 use crate::wire::StreamId;
 
 /// Facts about a stream that are one bit each.
@@ -62,7 +63,10 @@ pub(super) mod bit {
 
     /// Not to be freed while it stands in a queue: so no queue has entries of streams that are
     /// gone, and a peer that makes streams come and go cannot make one grow.
-    pub(crate) const QUEUED: u32 = IN_CONTROL | IN_SCHEDULER | IN_WAITING;
+    /// The list of those that wait for the connection's credit is swept instead.
+    pub(crate) const QUEUED: u32 = IN_CONTROL | IN_SCHEDULER;
+    /// Somebody waits for `Writable`.
+    pub(crate) const WRITERS: u32 = WANTS_WRITE | WANTS_SENT | WANTS_FLUSH;
     /// The application let go of all.
     pub(crate) const RELEASED: u32 = SEND_RELEASED | RECV_RELEASED;
     /// Something other than STREAM is to be sent.
@@ -175,6 +179,26 @@ impl Stream {
         self.recv_state = RecvState::DataRead;
         self.bits.set(bit::RECV_RELEASED);
         self
+    }
+
+    /// Moves the sending half along its table.
+    #[inline]
+    pub(super) fn move_send(&mut self, trigger: SendTrigger, seen: &mut Seen) {
+        if let Some(next) = self.send_state.next(trigger) {
+            let old = self.send_state;
+            self.send_state = next;
+            seen.state(self.id, old.name(), next.name(), trigger.name());
+        }
+    }
+
+    /// Moves the receiving half along its table.
+    #[inline]
+    pub(super) fn move_recv(&mut self, trigger: RecvTrigger, seen: &mut Seen) {
+        if let Some(next) = self.recv_state.next(trigger) {
+            let old = self.recv_state;
+            self.recv_state = next;
+            seen.state(self.id, old.name(), next.name(), trigger.name());
+        }
     }
 
     /// Bytes written and never sent.

@@ -37,8 +37,14 @@ impl Streams {
     /// what was lost is not sent again. The reading goes on. Nothing happens when the peer has all
     /// of it.
     pub(crate) fn reset(&mut self, _now: Instant, key: Key, code: u64) {
+        if let Some(stream) = self.slots.get_mut(key)
+            && !stream.send_state.is_reset()
+        {
+            // Its wish was not what ended the stream.
+            stream.bits.clear(bit::PEER_STOPPED);
+        }
         self.abort_send(key, code);
-        self.wake(key, super::entry_writer_bits());
+        self.wake(key, bit::WRITERS);
     }
 
     /// Reads no more: the peer is asked to stop (STOP_SENDING with `code`), and what it still sends
@@ -70,8 +76,8 @@ impl Streams {
         };
         stream.bits.clear(bit::STOP_DUE | bit::CREDIT_DUE);
         // What is missing will not be waited for.
-        Self::move_recv(stream, RecvTrigger::AllReceived);
-        Self::move_recv(stream, RecvTrigger::Read);
+        stream.move_recv(RecvTrigger::AllReceived, &mut self.seen);
+        stream.move_recv(RecvTrigger::Read, &mut self.seen);
     }
 
     /// Lets go of one half. A writer that did not finish does so now; a reader stops. When both are
@@ -84,7 +90,7 @@ impl Streams {
                     return;
                 };
                 stream.bits.set(bit::SEND_RELEASED);
-                stream.bits.clear(super::entry_writer_bits());
+                stream.bits.clear(bit::WRITERS);
                 if !stream.bits.any(bit::FINISHED) {
                     self.finish(now, key);
                     if let Some(stream) = self.slots.get_mut(key)
@@ -126,7 +132,7 @@ impl Streams {
         }
         stream.send_code = code;
         stream.bits.clear(bit::FIN_DUE | bit::BLOCKED_DUE);
-        Self::move_send(stream, SendTrigger::Reset);
+        stream.move_send(SendTrigger::Reset, &mut self.seen);
         self.stats.resets_sent = self.stats.resets_sent.saturating_add(1);
         self.drop_unsent(key);
         self.queue_control(key, bit::RESET_DUE);
@@ -152,7 +158,7 @@ impl Streams {
         if !stream.bits.any(bit::UNACCEPTED | half) {
             self.news.push(event);
         }
-        self.wake(key, bit::WANTS_READ | super::entry_writer_bits());
+        self.wake(key, bit::WANTS_READ | bit::WRITERS);
     }
 
     /// A stream that was ended both ways before it was accepted is not given to the application.
@@ -204,6 +210,8 @@ impl Streams {
         }
         if unread > 0 {
             self.stats.bytes_discarded = self.stats.bytes_discarded.saturating_add(unread);
+            self.seen
+                .discarded(stream.id, unread, "nobody reads the stream any more");
             self.consume(unread);
         }
     }

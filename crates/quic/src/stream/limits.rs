@@ -35,6 +35,13 @@ pub(crate) const SWEEP_MILLIS: u64 = 1_000;
 /// How often streams withheld from a peer that resets too many are given back, in milliseconds.
 pub(crate) const WITHHELD_MILLIS: u64 = 100;
 
+/// The list of streams that wait for credit of the connection is swept when it has this many entries
+/// more than twice what there are streams.
+pub(crate) const SWEEP_ABOVE: usize = 64;
+
+/// Events for the trace that wait to be taken; beyond it the oldest is forgotten.
+pub(crate) const MAX_SEEN: usize = 1024;
+
 /// Streams let go at most when one piece of data finds no memory.
 pub(crate) const SHED_AT_ONCE: usize = 4;
 

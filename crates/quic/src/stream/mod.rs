@@ -21,6 +21,7 @@ mod memory;
 mod open;
 mod read;
 mod receive;
+mod seen;
 mod state;
 mod stats;
 mod timers;
@@ -51,7 +52,7 @@ use entry::{Stream, bit};
 use event::News;
 use ids::{EndedSizes, OwnIds, PeerIds, PerDir};
 use memory::{Buffers, Held, ResetBucket};
-use state::{RecvTrigger, SendTrigger};
+use seen::Seen;
 use transmit::Run;
 
 /// The streams of one connection.
@@ -116,6 +117,7 @@ pub(crate) struct Streams {
     /// Writers that wait for memory.
     starved: VecDeque<Key>,
     resets: ResetBucket,
+    seen: Seen,
     clock: timers::Clock,
     shed_search_at: u64,
     /// How much had been received and sent when it was last looked whether anything happens.
@@ -180,6 +182,7 @@ impl Streams {
             news: News::new(),
             starved: VecDeque::new(),
             resets: ResetBucket::new(config.reset_burst, config.reset_rate),
+            seen: Seen::default(),
             clock: timers::Clock::default(),
             shed_search_at: 0,
             swept: (0, 0),
@@ -208,6 +211,17 @@ impl Streams {
         self.news.pop()
     }
 
+    /// From now on what happens is noted for [`poll_seen`](Streams::poll_seen).
+    pub(crate) fn set_traced(&mut self, traced: bool) {
+        self.seen = Seen::new(traced);
+    }
+
+    /// The next thing that happened, for the connection's tracer.
+    #[inline]
+    pub(crate) fn poll_seen(&mut self) -> Option<weir_core::trace::Event<'static>> {
+        self.seen.pop()
+    }
+
     /// Streams that have a slot.
     pub(crate) fn open_streams(&self) -> usize {
         self.slots.len()
@@ -226,12 +240,14 @@ impl Streams {
         for key in keys {
             self.drop_unsent(key);
             if let Some(stream) = self.slots.get_mut(key) {
-                stream.bits.clear(bit::QUEUED | bit::WANTS_MEMORY);
+                stream
+                    .bits
+                    .clear(bit::QUEUED | bit::IN_WAITING | bit::WANTS_MEMORY);
                 if stream.bits.take(bit::UNACCEPTED) {
                     stream.bits.set(bit::RELEASED);
                 }
             }
-            self.wake(key, bit::WANTS_READ | entry_writer_bits());
+            self.wake(key, bit::WANTS_READ | bit::WRITERS);
             self.try_free(key);
         }
         for dir in Dir::ALL {
@@ -292,6 +308,9 @@ impl Streams {
         if !stream.bits.any(bit::UNPAID) {
             self.held.sub(&self.memory, limits::STREAM_COST);
         }
+        if self.closed {
+            self.held.trim(&self.memory);
+        }
         self.by_id.remove(stream.id.0);
         if self.last.is_some_and(|(id, _)| id == stream.id) {
             self.last = None;
@@ -303,22 +322,6 @@ impl Streams {
         if theirs && !self.closed {
             let withhold = stream.bits.any(bit::WITHHOLD);
             self.theirs.get_mut(stream.id.dir()).on_ended(withhold);
-        }
-    }
-
-    /// Moves the sending half along its table.
-    #[inline]
-    fn move_send(stream: &mut Stream, trigger: SendTrigger) {
-        if let Some(next) = stream.send_state.next(trigger) {
-            stream.send_state = next;
-        }
-    }
-
-    /// Moves the receiving half along its table.
-    #[inline]
-    fn move_recv(stream: &mut Stream, trigger: RecvTrigger) {
-        if let Some(next) = stream.recv_state.next(trigger) {
-            stream.recv_state = next;
         }
     }
 
@@ -346,11 +349,12 @@ impl Streams {
         if self.closed || stream.bits.any(bit::IN_SCHEDULER) || !stream.has_sendable() {
             return;
         }
-        if stream.bits.any(bit::IN_WAITING) {
+        if self.send.available() == 0 && stream.unsent() > 0 {
             // Only new data waits for credit of the connection: what was lost, or an end without
             // data, does not.
             let lost = stream.outgoing.as_ref().is_some_and(|out| out.has_lost());
-            if !lost && stream.unsent() > 0 {
+            if !lost {
+                self.wait_for_connection(key);
                 return;
             }
         }
@@ -368,8 +372,8 @@ impl Streams {
             return;
         }
         let reader = stream.bits.take(bits & bit::WANTS_READ);
-        let writer = stream.bits.any(bits & entry_writer_bits());
-        stream.bits.clear(bits & entry_writer_bits());
+        let writer = stream.bits.any(bits & bit::WRITERS);
+        stream.bits.clear(bits & bit::WRITERS);
         if reader {
             self.news.push(StreamEvent::Readable(key));
         }
@@ -377,11 +381,6 @@ impl Streams {
             self.news.push(StreamEvent::Writable(key));
         }
     }
-}
-
-/// The bits of all for whom `Writable` is owed.
-const fn entry_writer_bits() -> u32 {
-    bit::WANTS_WRITE | bit::WANTS_SENT | bit::WANTS_FLUSH
 }
 
 impl Outbox {

@@ -98,18 +98,18 @@ impl Streams {
         {
             return Ok(false);
         }
-        if stream.recv_state.is_reset() {
-            Self::move_recv(stream, RecvTrigger::Read);
-            return Err(ReadError::Reset(stream.recv_code));
-        }
         if stream.bits.any(bit::STOPPED) {
             return Err(ReadError::Stopped);
+        }
+        if stream.recv_state.is_reset() {
+            stream.move_recv(RecvTrigger::Read, &mut self.seen);
+            return Err(ReadError::Reset(stream.recv_code));
         }
         if !stream.recv_state.is_receiving() {
             if stream.bits.any(bit::RECV_RELEASED) {
                 return Err(ReadError::Closed);
             }
-            Self::move_recv(stream, RecvTrigger::Read);
+            stream.move_recv(RecvTrigger::Read, &mut self.seen);
             return Ok(true);
         }
         if self.closed {

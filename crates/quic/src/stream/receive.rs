@@ -2,7 +2,8 @@
 
 use weir_core::slab::Key;
 use weir_core::time::Instant;
-use weir_core::window::WindowError;
+use weir_core::trace::HeldBy;
+use weir_core::window::{RecvWindow, WindowError};
 
 use super::accept::About;
 use super::entry::{Stream, bit};
@@ -47,10 +48,7 @@ impl Streams {
         if !stream.recv_state.is_receiving() {
             return Ok(());
         }
-        let farther = stream.recv.on_received_to(end);
-        let farther = farther.map_err(|error| too_far(id, error, frame::STREAM))?;
-        let counted = self.recv.on_received(farther);
-        counted.map_err(|error| too_much(error, frame::STREAM))?;
+        let farther = count(stream, &mut self.recv, end, frame::STREAM)?;
         if stream.bits.any(bit::STOPPED) {
             self.discard(key, farther, fin, end);
             return Ok(());
@@ -61,7 +59,7 @@ impl Streams {
         {
             return Ok(());
         }
-        self.deliver(key, offset, data);
+        self.deliver(now, key, offset, data);
         if fin {
             self.on_fin(key, end);
         }
@@ -71,7 +69,7 @@ impl Streams {
 
     /// Data goes to its place.
     #[inline]
-    fn deliver(&mut self, key: Key, offset: u64, data: &[u8]) {
+    fn deliver(&mut self, now: Instant, key: Key, offset: u64, data: &[u8]) {
         if data.is_empty() {
             return;
         }
@@ -83,6 +81,7 @@ impl Streams {
             Some(assembler) => assembler,
             // Nothing is held, so all that was received in order was read; there are no gaps.
             None => {
+                self.clock.sweep(now);
                 let read = stream.recv.consumed();
                 stream.incoming.insert(buffers.assembler(read))
             }
@@ -103,7 +102,7 @@ impl Streams {
         if let Some(stream) = self.slots.get_mut(key) {
             stream.final_size = end;
             stream.bits.clear(bit::CREDIT_DUE);
-            Self::move_recv(stream, RecvTrigger::FinReceived);
+            stream.move_recv(RecvTrigger::FinReceived, &mut self.seen);
         }
     }
 
@@ -116,7 +115,7 @@ impl Streams {
         let consumed = stream.recv.consumed();
         let end = stream.incoming.as_ref().map_or(consumed, |held| held.end());
         if stream.recv_state == RecvState::SizeKnown && end == stream.final_size {
-            Self::move_recv(stream, RecvTrigger::AllReceived);
+            stream.move_recv(RecvTrigger::AllReceived, &mut self.seen);
         }
         if end > consumed || stream.recv_state == RecvState::DataRecvd {
             self.wake(key, bit::WANTS_READ);
@@ -134,6 +133,8 @@ impl Streams {
         };
         stream.recv.on_consumed(farther);
         self.stats.bytes_discarded = self.stats.bytes_discarded.saturating_add(farther);
+        self.seen
+            .discarded(stream.id, farther, "reading was stopped");
         self.consume(farther);
         if fin {
             self.end_reading(key);
@@ -163,14 +164,11 @@ impl Streams {
         if !stream.recv_state.is_receiving() {
             return Ok(());
         }
-        let farther = stream.recv.on_received_to(final_size);
-        let farther = farther.map_err(|error| too_far(id, error, FRAME))?;
-        let counted = self.recv.on_received(farther);
-        counted.map_err(|error| too_much(error, FRAME))?;
+        count(stream, &mut self.recv, final_size, FRAME)?;
         stream.final_size = final_size;
         stream.recv_code = code;
         stream.bits.clear(bit::STOP_DUE | bit::CREDIT_DUE);
-        Self::move_recv(stream, RecvTrigger::ResetReceived);
+        stream.move_recv(RecvTrigger::ResetReceived, &mut self.seen);
         let stopped = stream.bits.any(bit::STOPPED);
         self.stats.resets_received = self.stats.resets_received.saturating_add(1);
         self.count_reset(now, key);
@@ -198,6 +196,9 @@ impl Streams {
         if theirs && unanswered && !self.resets.take(now) {
             stream.bits.set(bit::WITHHOLD);
             self.stats.streams_withheld = self.stats.streams_withheld.saturating_add(1);
+            let count = self.stats.streams_withheld;
+            self.seen
+                .rate_limited("streams are opened and reset too fast", count);
             self.clock.give_withheld(now);
         }
     }
@@ -228,13 +229,13 @@ impl Streams {
             return;
         }
         let wanted = size.saturating_mul(2);
-        let raised = self.recv.raise(
-            wanted,
-            &self.connection_windows,
-            &self.memory,
-            &mut self.unread,
-        );
-        self.out.credit_due |= raised && self.recv.update_due();
+        let windows = &self.connection_windows;
+        let raised = self
+            .recv
+            .raise(wanted, windows, &self.memory, &mut self.unread);
+        if raised && self.recv.announce_all().is_some() {
+            self.out.max_data.set(self.recv.limit());
+        }
     }
 
     /// A frame for a stream that is over: only its end can still be wrong (Q81).
@@ -259,6 +260,9 @@ impl Streams {
         for _ in 0..SHED_AT_ONCE {
             let victim = self.largest_reader(arrived);
             self.stats.streams_shed = self.stats.streams_shed.saturating_add(1);
+            if let Some(stream) = self.slots.get(victim) {
+                self.seen.held(stream.id, HeldBy::SessionBudget);
+            }
             self.give_up(now, victim, code::INTERNAL_ERROR);
             if victim == arrived {
                 return false;
@@ -284,9 +288,26 @@ impl Streams {
     }
 }
 
+/// Counts data up to `end` against the stream's credit and that of all, and says by how much it is
+/// farther than before.
+#[inline]
+fn count(
+    stream: &mut Stream,
+    all: &mut RecvWindow,
+    end: u64,
+    frame: u64,
+) -> Result<u64, TransportError> {
+    let mut own = stream.recv.clone();
+    let farther = own.on_received_to(end);
+    let farther = farther.map_err(|error| too_far(stream.id, error, frame))?;
+    let counted = all.on_received(farther);
+    counted.map_err(|error| too_much(error, frame))?;
+    stream.recv = own;
+    Ok(farther)
+}
+
 /// Whether data up to `end`, the last of the stream if `fin`, fits what is known of its size
 /// (RFC 9000 section 4.5).
-#[cold]
 fn check_size(stream: &Stream, end: u64, fin: bool, frame: u64) -> Result<(), TransportError> {
     let known = stream.recv_state != RecvState::Recv;
     let size = stream.final_size;

@@ -33,6 +33,20 @@ pub enum SendTrigger {
     ResetAcked,
 }
 
+impl SendTrigger {
+    /// The trigger's name in traces.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            SendTrigger::DataSent => "data sent",
+            SendTrigger::FinSent => "end sent",
+            SendTrigger::Reset => "reset",
+            SendTrigger::AllAcked => "all acknowledged",
+            SendTrigger::ResetAcked => "reset acknowledged",
+        }
+    }
+}
+
 /// Where the receiving half of a stream stands (RFC 9000 section 3.2).
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RecvState {
@@ -61,6 +75,19 @@ pub enum RecvTrigger {
     ResetReceived,
     /// The application took the last byte, or the reset, or does not want them.
     Read,
+}
+
+impl RecvTrigger {
+    /// The trigger's name in traces.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            RecvTrigger::FinReceived => "end received",
+            RecvTrigger::AllReceived => "all received",
+            RecvTrigger::ResetReceived => "reset received",
+            RecvTrigger::Read => "read",
+        }
+    }
 }
 
 impl SendState {

@@ -6,12 +6,14 @@
 use weir_core::sched::Priority;
 use weir_core::slab::Key;
 use weir_core::time::{Duration, Instant};
+use weir_core::trace::HeldBy;
 use weir_core::window::SendWindow;
 
 use super::Streams;
 use super::entry::{Stream, bit};
 use super::ids::PerDir;
-use super::limits::SMALLEST_PIECE;
+use super::limits::{SMALLEST_PIECE, SWEEP_ABOVE};
+use super::seen::Seen;
 use super::state::SendTrigger;
 use crate::sent::SentFrame;
 use crate::wire::frame::encode::{self, max_size};
@@ -215,7 +217,7 @@ impl Streams {
             let limit = stream.send.limit();
             encode::stream_data_blocked(packet.out, id, limit);
             packet.log.push(SentFrame::StreamDataBlocked { key, limit });
-            Self::move_send(stream, SendTrigger::DataSent);
+            stream.move_send(SendTrigger::DataSent, &mut self.seen);
         }
         true
     }
@@ -240,6 +242,7 @@ impl Streams {
         encode::max_stream_data(packet.out, stream.id, limit);
         packet.log.push(SentFrame::MaxStreamData { key, limit });
         let size = stream.recv.size();
+        self.seen.window(stream.id, before, size, rtt);
         if size > before && !self.memory.is_short() {
             // One stream at full speed is not to be held by the window of all.
             let wanted = size.saturating_add(size / 2);
@@ -259,7 +262,7 @@ impl Streams {
                 self.out.run = None;
                 continue;
             };
-            match emit(stream, run.key, &mut self.send, packet) {
+            match emit(stream, run.key, &mut self.send, &mut self.seen, packet) {
                 Emitted::NoRoom => return,
                 Emitted::Data(count) => self.after_data_sent(run, count),
                 Emitted::Nothing => self.end_turn(run.key),
@@ -342,11 +345,23 @@ impl Streams {
     }
 
     /// The connection's credit is used up: the stream waits, and the peer is told once (Q93).
-    fn wait_for_connection(&mut self, key: Key) {
+    pub(super) fn wait_for_connection(&mut self, key: Key) {
         self.out.data_blocked.set(self.send.limit());
         if let Some(stream) = self.slots.get_mut(key)
             && stream.bits.put(bit::IN_WAITING)
         {
+            let id = stream.id;
+            self.seen.held(id, HeldBy::ConnectionWindow);
+            let most = self
+                .slots
+                .len()
+                .saturating_mul(2)
+                .saturating_add(SWEEP_ABOVE);
+            if self.out.waiting.len() > most {
+                // Streams that were reset meanwhile.
+                let slots = &self.slots;
+                self.out.waiting.retain(|key| slots.contains(*key));
+            }
             self.out.waiting.push(key);
         }
     }
@@ -375,6 +390,7 @@ fn emit(
     stream: &mut Stream,
     key: Key,
     credit: &mut SendWindow,
+    seen: &mut Seen,
     packet: &mut Packet<'_>,
 ) -> Emitted {
     if !stream.has_sendable() {
@@ -432,7 +448,7 @@ fn emit(
     } else {
         SendTrigger::DataSent
     };
-    Streams::move_send(stream, trigger);
+    stream.move_send(trigger, seen);
     packet.log.push(SentFrame::Stream {
         key,
         offset: range.start,

@@ -5,6 +5,7 @@ use weir_core::budget::fair_cap;
 use weir_core::sched::Priority;
 use weir_core::slab::Key;
 use weir_core::time::Instant;
+use weir_core::trace::HeldBy;
 
 use super::entry::bit;
 use super::error::WriteError;
@@ -26,7 +27,7 @@ impl Streams {
         data: &mut Bytes,
     ) -> Result<usize, WriteError> {
         let count = self.admit_bytes(now, key, data.len())?;
-        self.append(key, count, |out, chunks| {
+        self.append(now, key, count, |out, chunks| {
             out.append(data.split_to(count), chunks);
         });
         Ok(count)
@@ -45,13 +46,16 @@ impl Streams {
     ) -> Result<usize, WriteError> {
         let count = self.admit_bytes(now, key, data.len())?;
         let data = data.get(..count).unwrap_or_default();
-        self.append(key, count, |out, chunks| out.append_slice(data, chunks));
+        self.append(now, key, count, |out, chunks| {
+            out.append_slice(data, chunks)
+        });
         Ok(count)
     }
 
     #[inline]
     fn append(
         &mut self,
+        now: Instant,
         key: Key,
         count: usize,
         append: impl FnOnce(&mut weir_core::buf::SendBuffer, &mut weir_core::buf::Chunks),
@@ -61,7 +65,10 @@ impl Streams {
         };
         let out = match &mut stream.outgoing {
             Some(out) => out,
-            None => stream.outgoing.insert(self.buffers.sender(stream.written)),
+            None => {
+                self.clock.sweep(now);
+                stream.outgoing.insert(self.buffers.sender(stream.written))
+            }
         };
         append(out, &mut self.buffers.chunks);
         stream.written = out.end();
@@ -80,6 +87,7 @@ impl Streams {
             && !stream.bits.any(bit::OVER_LIMIT)
             && stream.bits.put(bit::BLOCKED_TOLD)
         {
+            self.seen.held(stream.id, HeldBy::PeerWindow);
             self.queue_control(key, bit::BLOCKED_DUE);
         }
     }
@@ -195,6 +203,7 @@ impl Streams {
         if let Some(stream) = self.slots.get_mut(key) {
             stream.bits.set(bit::WANTS_WRITE);
             if stream.bits.put(bit::WANTS_MEMORY) {
+                self.seen.held(stream.id, HeldBy::SessionBudget);
                 self.starved.push_back(key);
             }
         }

@@ -9,7 +9,15 @@
 )]
 
 mod basics;
+mod credit;
+mod datagrams;
+mod delivery;
+mod ends;
+mod hostile;
+mod memory;
 mod model;
+mod rules;
+mod turns;
 
 use bytes::Bytes;
 use weir_core::budget::Budget;
@@ -180,6 +188,17 @@ impl End {
         self.streams.stream_id(key).unwrap()
     }
 
+    /// A STREAM frame comes.
+    pub(super) fn stream(
+        &mut self,
+        id: StreamId,
+        offset: u64,
+        data: &[u8],
+        fin: bool,
+    ) -> Result<(), TransportError> {
+        self.streams.on_stream(NOW, id, offset, data, fin)
+    }
+
     /// Nothing is held for any stream.
     pub(super) fn assert_empty(&mut self) {
         assert_eq!(self.streams.open_streams(), 0, "streams are left");
@@ -234,6 +253,23 @@ impl Pair {
 pub(super) fn introduce(a: &mut End, b: &mut End) {
     a.streams.set_peer_limits(b.streams.local_limits());
     b.streams.set_peer_limits(a.streams.local_limits());
+}
+
+/// A stream of the client, by number.
+pub(super) const fn client_bidi(number: u64) -> StreamId {
+    StreamId::new(Side::Client, Dir::Bi, number)
+}
+
+pub(super) const fn client_uni(number: u64) -> StreamId {
+    StreamId::new(Side::Client, Dir::Uni, number)
+}
+
+pub(super) const fn server_bidi(number: u64) -> StreamId {
+    StreamId::new(Side::Server, Dir::Bi, number)
+}
+
+pub(super) const fn server_uni(number: u64) -> StreamId {
+    StreamId::new(Side::Server, Dir::Uni, number)
 }
 
 /// Carries one packet, if there is one, and acknowledges it.
