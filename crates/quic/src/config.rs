@@ -1,15 +1,16 @@
 //! Settings of connections, checked before the first one starts.
 
 use std::net::{SocketAddrV4, SocketAddrV6};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use weir_core::congestion::Algorithm;
 use weir_core::time::Duration;
 
+use crate::crypto::{ServerTls, TlsError};
 use crate::limits::{MAX_DATAGRAM, MIN_DATAGRAM};
 use crate::wire::Version;
-use crate::wire::transport_parameters::Remembered;
+use crate::wire::transport_parameters::{Remembered, TransportParameters};
 
 /// A setting that is out of its range.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -274,7 +275,14 @@ pub struct ServerConfig {
     pub versions: Vec<Version>,
     /// Where clients are asked to move to.
     pub preferred: PreferredAddresses,
+    /// What is derived from `crypto` once and used for all connections; [`Default`] to begin with,
+    /// and again when `crypto` or `transport` is changed after a connection was taken.
+    pub derived: DerivedTls,
 }
+
+/// TLS configurations that a [`ServerConfig`] derives from its own, one for each pair of versions.
+#[derive(Clone, Default)]
+pub struct DerivedTls(Arc<OnceLock<ServerTls>>);
 
 impl ServerConfig {
     /// Versions 1 and 2, the client's first choice kept.
@@ -285,7 +293,21 @@ impl ServerConfig {
             crypto,
             versions: vec![Version::V1, Version::V2],
             preferred: PreferredAddresses::default(),
+            derived: DerivedTls::default(),
         }
+    }
+
+    /// TLS for connections to which `own` is announced. Tickets are good for what was announced with
+    /// them (RFC 9000 7.4.1).
+    pub(crate) fn tls(&self, own: &TransportParameters) -> Result<&ServerTls, TlsError> {
+        let cell = &self.derived.0;
+        if let Some(tls) = cell.get() {
+            return Ok(tls);
+        }
+        let mut limits = Vec::new();
+        own.remember().encode(&mut limits);
+        let tls = ServerTls::new(&self.crypto, &limits)?;
+        Ok(cell.get_or_init(|| tls))
     }
 }
 

@@ -91,8 +91,12 @@ impl Connection {
         let grease = connection.config.grease.then_some(&mut connection.rng);
         own.encode(Side::Client, &mut params, grease);
         let crypto = Arc::clone(&config.crypto);
-        let tls = Tls::client(crypto, version, server_name, params)
-            .map_err(|error| TransportError::new(code::INTERNAL_ERROR, error.to_string()))?;
+        let tls = match config.versions.len() {
+            0 | 1 => Tls::client(crypto, version, server_name, params),
+            _ => Tls::client_switchable(&crypto, version, server_name, params),
+        };
+        let tls =
+            tls.map_err(|error| TransportError::new(code::INTERNAL_ERROR, error.to_string()))?;
         connection.handshake.tls = TlsState::Running(Box::new(tls));
         connection.handshake.token = config.token.clone().unwrap_or_default();
         connection.begin_zero_rtt(config);

@@ -8,10 +8,10 @@ use weir_core::buf::{Assembler, Chunks, SendBuffer};
 use weir_core::time::Instant;
 
 use super::begin::stream_limits;
-use super::client_hello::{self, Peek};
 use super::{Connection, Event, State};
 use crate::cid::ResetToken;
 use crate::config::ServerConfig;
+use crate::crypto::client_hello::{self, Peek};
 use crate::crypto::{KeyChange, Level, Tls};
 use crate::error::{TransportError, code};
 use crate::limits::{MAX_CRYPTO_BUFFER, MAX_HELD_BYTES, MAX_HELD_DATAGRAMS};
@@ -260,7 +260,8 @@ impl Connection {
         };
         let params = match client_hello::peek(hello) {
             Peek::Incomplete => return Ok(()),
-            Peek::Complete(params) => params.map(<[u8]>::to_vec),
+            Peek::Params(params) => Some(params.to_vec()),
+            Peek::Absent => None,
         };
         let (config, hello) = (Arc::clone(config), std::mem::take(hello));
         self.choose_version(params.as_deref());
@@ -268,7 +269,9 @@ impl Connection {
         let mut encoded = Vec::new();
         let grease = self.config.grease.then_some(&mut self.rng);
         own.encode(Side::Server, &mut encoded, grease);
-        let mut tls = Tls::server(Arc::clone(&config.crypto), self.version, encoded)
+        let mut tls = config
+            .tls(&own)
+            .and_then(|tls| tls.accept(self.handshake.first_version, self.version, encoded))
             .map_err(|error| TransportError::new(code::INTERNAL_ERROR, error.to_string()))?;
         let fed = tls.on_crypto(level, &hello);
         self.handshake.tls = TlsState::Running(Box::new(tls));

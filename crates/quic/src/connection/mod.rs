@@ -12,7 +12,6 @@
 
 mod application;
 mod begin;
-mod client_hello;
 mod close;
 mod event;
 mod frames;

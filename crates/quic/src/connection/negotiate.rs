@@ -4,6 +4,7 @@ use bytes::Bytes;
 use weir_core::close::CloseReason;
 use weir_core::time::Instant;
 
+use super::handshake::TlsState;
 use super::{Connection, State};
 use crate::crypto::retry;
 use crate::error::{TransportError, code};
@@ -33,7 +34,7 @@ impl Connection {
     }
 
     /// Both sides: Initial packets from now on are of another version, under its keys.
-    fn switch_version(&mut self, version: Version) {
+    pub(super) fn switch_version(&mut self, version: Version) {
         self.version = version;
         let dcid = match self.handshake.retry_scid {
             Some(retry_scid) => retry_scid,
@@ -52,6 +53,15 @@ impl Connection {
             self.switch_version(version);
         }
         may
+    }
+
+    /// Client: the packet of the other version is the server's: TLS makes its keys for it from now on.
+    pub(super) fn settle_version(&mut self) -> bool {
+        let version = self.version;
+        match &mut self.handshake.tls {
+            TlsState::Running(tls) => tls.switch_version(version),
+            _ => false,
+        }
     }
 
     /// RFC 9368 section 4: what the peer says of versions fits what happened.

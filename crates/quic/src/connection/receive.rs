@@ -148,6 +148,7 @@ impl Connection {
     ) {
         let level = level_of(arrival.kind);
         let now = arrival.now;
+        let former = self.version;
         if arrival.kind != PacketType::OneRtt && !self.reads_version(arrival.kind, parsed.version) {
             return self.drop_packet(now, "another version");
         }
@@ -160,6 +161,11 @@ impl Connection {
             .open(level, packet, parsed.pn_offset, expected);
         match opened {
             Ok(opened) => {
+                if former != self.version && !self.settle_version() {
+                    let reason = "the server changed to another version too late";
+                    let code = code::VERSION_NEGOTIATION_ERROR;
+                    return self.fail(now, TransportError::new(code, reason));
+                }
                 if opened.phase_changed {
                     self.stats.key_updates = self.stats.key_updates.saturating_add(1);
                     self.hold_old_keys(now);
@@ -181,7 +187,12 @@ impl Connection {
             Err(OpenError::NoKeys) if self.may_come(level) => self.hold(arrival, packet),
             Err(OpenError::NoKeys) => self.drop_packet(now, "no keys"),
             Err(OpenError::TooShort) => self.drop_packet(now, "too short"),
-            Err(OpenError::Authentication { tail }) => self.on_forgery(arrival, &tail),
+            Err(OpenError::Authentication { tail }) => {
+                if former != self.version {
+                    self.switch_version(former);
+                }
+                self.on_forgery(arrival, &tail);
+            }
             Err(OpenError::Fatal(error)) => self.fail(now, error),
         }
     }

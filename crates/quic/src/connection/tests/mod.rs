@@ -8,4 +8,5 @@
 )]
 
 mod basics;
+mod negotiation;
 pub(crate) mod pair;

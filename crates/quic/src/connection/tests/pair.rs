@@ -487,7 +487,8 @@ impl Pair {
     pub(crate) fn accept_stream(&mut self, end: End) -> Key {
         loop {
             let now = self.now;
-            if let Some(key) = self.end(end).accept(now, Dir::Bi) {
+            let ready = end == End::Client || self.server.is_some();
+            if ready && let Some(key) = self.end(end).accept(now, Dir::Bi) {
                 return key;
             }
             assert!(self.step(), "no stream comes");
