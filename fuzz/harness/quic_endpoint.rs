@@ -1,5 +1,6 @@
 //! An endpoint that strangers send to: whatever comes, it holds no more than it may, answers with no
-//! more than three times what came, and forgets.
+//! more than three times what came, and forgets. Some of the attempts are accepted: a connection whose
+//! client never shows that it is at its address is bound in the same way.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -13,14 +14,18 @@ use weir_quic::limits::{MAX_EARLY_BYTES, MAX_HELD_PER_ATTEMPT};
 use weir_quic::wire::PacketType;
 use weir_quic::wire::header::{FixedBit, LengthField, LongHeader, Packet, finish_length};
 use weir_quic::{
-    ConnectionId, Endpoint, EndpointConfig, Handled, Incoming, PathAddr, ResetKey, RetryPolicy,
-    ServerConfig, TokenKeys, TransmitBuf, Version,
+    Connection, ConnectionHandle, ConnectionId, Endpoint, EndpointConfig, EndpointEvent, Handled,
+    Incoming, PathAddr, ResetKey, RetryPolicy, ServerConfig, TokenKeys, TransmitBuf, Version,
 };
 
 /// Attempts that may wait.
 const BACKLOG: usize = 8;
+/// Connections, and attempts that wait.
+const MAX_CONNECTIONS: usize = 12;
 /// Operations of one run.
 const MAX_OPERATIONS: usize = 300;
+/// Batches that a connection may have ready at once.
+const MAX_BATCHES: usize = 100;
 
 /// Reads a byte of settings and then operations, a byte each and what they need behind it.
 pub fn run(data: &[u8]) {
@@ -31,6 +36,7 @@ pub fn run(data: &[u8]) {
             break;
         }
         world.operation(&mut input);
+        world.pump();
         world.check();
     }
     world.end();
@@ -57,11 +63,22 @@ impl<'a> Input<'a> {
     }
 }
 
+/// A connection that was accepted.
+struct Accepted {
+    handle: ConnectionHandle,
+    connection: Connection,
+    /// By a Retry, before it began.
+    is_validated: bool,
+    received: usize,
+    sent: usize,
+}
+
 struct World {
     endpoint: Endpoint,
     now: Instant,
     out: TransmitBuf,
     waiting: Vec<Incoming>,
+    accepted: Vec<Accepted>,
     /// Connection ID and token of the last Retry.
     retry: Option<(ConnectionId, Vec<u8>)>,
 }
@@ -111,12 +128,14 @@ impl World {
         config.max_half_open = 6;
         config.max_half_open_per_source = 4;
         config.max_connections_per_source = 5;
+        config.max_connections = MAX_CONNECTIONS;
         config.accept_backlog = BACKLOG;
         World {
             endpoint: Endpoint::new(config, rng_from_seed(1)).expect("valid settings"),
             now: Instant::from_millis(1),
             out: TransmitBuf::new(1),
             waiting: Vec::new(),
+            accepted: Vec::new(),
             retry: None,
         }
     }
@@ -173,10 +192,56 @@ impl World {
                 self.remember_retry();
             }
             Handled::Nothing => {}
-            Handled::Connection(_) | Handled::StatelessReset(_) => {
-                panic!("there are no connections");
+            Handled::Connection(handle) => {
+                let found = self.accepted.iter_mut().find(|one| one.handle == handle);
+                let one = found.expect("it was accepted");
+                one.received += datagram.len();
+                let mut bytes = datagram.to_vec();
+                one.connection.handle_datagram(now, path, None, &mut bytes);
             }
+            Handled::StatelessReset(_) => panic!("no client has given a token"),
         }
+    }
+
+    fn accept(&mut self, incoming: Incoming) {
+        let is_validated = incoming.is_validated();
+        let before = self.endpoint.held_bytes();
+        if let Ok((handle, connection)) = self.endpoint.accept(self.now, incoming, None) {
+            let received = before - self.endpoint.held_bytes();
+            self.accepted.push(Accepted {
+                handle,
+                connection,
+                is_validated,
+                received,
+                sent: 0,
+            });
+        }
+    }
+
+    /// What connections have to send and to say.
+    fn pump(&mut self) {
+        let (now, out, endpoint) = (self.now, &mut self.out, &mut self.endpoint);
+        self.accepted.retain_mut(|one| {
+            let connection = &mut one.connection;
+            if connection.poll_timeout().is_some_and(|(at, _)| at <= now) {
+                connection.handle_timeout(now);
+            }
+            let mut batches = 0;
+            while let Some(transmit) = connection.poll_transmit(now, out) {
+                one.sent += transmit.len;
+                batches += 1;
+                assert!(batches < MAX_BATCHES && transmit.len == out.as_slice().len());
+                out.clear();
+            }
+            assert!(one.is_validated || one.sent <= 3 * one.received);
+            while connection.poll_event().is_some() {}
+            let mut is_drained = false;
+            while let Some(event) = connection.poll_endpoint_event() {
+                is_drained |= event == EndpointEvent::Drained;
+                endpoint.handle_event(one.handle, &event);
+            }
+            !is_drained
+        });
     }
 
     fn remember_retry(&mut self) {
@@ -225,9 +290,10 @@ impl World {
         if self.waiting.is_empty() {
             return;
         }
-        let at = usize::from(choice >> 2) % self.waiting.len();
+        let at = usize::from(choice >> 3) % self.waiting.len();
         let incoming = self.waiting.swap_remove(at);
-        match choice & 3 {
+        match choice & 7 {
+            4.. => self.accept(incoming),
             0 => {
                 let _sent = self.endpoint.refuse(self.now, incoming, &mut self.out);
             }
@@ -244,7 +310,7 @@ impl World {
 
     fn check(&self) {
         let stats = self.endpoint.stats();
-        assert!(stats.connections <= BACKLOG && stats.half_open <= stats.connections);
+        assert!(stats.connections <= MAX_CONNECTIONS && stats.half_open <= stats.connections);
         let held = self.endpoint.held_bytes();
         assert!(
             held <= BACKLOG * MAX_HELD_PER_ATTEMPT + MAX_EARLY_BYTES,
@@ -257,8 +323,12 @@ impl World {
         for incoming in std::mem::take(&mut self.waiting) {
             self.endpoint.ignore(incoming);
         }
-        self.now += Duration::from_secs(60);
-        self.endpoint.handle_timeout(self.now);
+        for _ in 0..60 {
+            self.now += Duration::from_secs(1);
+            self.endpoint.handle_timeout(self.now);
+            self.pump();
+        }
+        assert!(self.accepted.is_empty(), "handshakes do not take so long");
         let stats = self.endpoint.stats();
         assert_eq!((stats.connections, stats.half_open), (0, 0));
         assert_eq!(self.endpoint.held_bytes(), 0);

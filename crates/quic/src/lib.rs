@@ -34,7 +34,8 @@ pub use config::{ClientConfig, ConfigError, ServerConfig, TransportConfig};
 pub use connection::{Connection, ConnectionStats, EndpointEvent, Event, HandshakeInfo, Timer};
 pub use crypto::{ResetKey, TokenKeys};
 pub use endpoint::{
-    ConnectionHandle, Endpoint, EndpointConfig, EndpointStats, Handled, Incoming, RetryPolicy,
+    AcceptError, ConnectError, ConnectionHandle, Endpoint, EndpointConfig, EndpointStats, Handled,
+    Incoming, RetryPolicy,
 };
 pub use error::{TransportError, code};
 pub use path::PathError;

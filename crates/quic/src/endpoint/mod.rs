@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `router.rs` | what becomes of a datagram: whose it is, or what a client's first packet leads to |
 //! | `tables.rs`, `hash.rs` | connection IDs, addresses and reset tokens to connections |
+//! | `connections.rs` | where connections are made, of attempts and to servers |
 //! | `lifecycle.rs` | connections from their beginning to their end, as the router knows them |
 //! | `pending.rs`, `early.rs` | what is kept of clients that nobody has decided on, and for how long |
 //! | `answers.rs` | Version Negotiation, Retry, refusal, stateless reset |
@@ -12,6 +13,7 @@
 
 mod answers;
 mod config;
+mod connections;
 mod early;
 mod hash;
 mod lifecycle;
@@ -29,6 +31,7 @@ use weir_core::slab::Key;
 use weir_core::time::Instant;
 
 pub use config::{EndpointConfig, RetryPolicy};
+pub use connections::{AcceptError, ConnectError};
 pub use pending::Incoming;
 
 use crate::config::ConfigError;

@@ -7,7 +7,7 @@ use weir_core::slab::{Key, Slab};
 use weir_core::time::Instant;
 
 use super::source::Source;
-use crate::limits::{INCOMING_LIFETIME, MAX_HELD_DATAGRAMS, MAX_HELD_PER_ATTEMPT};
+use crate::limits::{INCOMING_LIFETIME, MAX_ATTEMPT_DATAGRAMS, MAX_HELD_PER_ATTEMPT};
 use crate::transmit::{Ecn, PathAddr};
 use crate::wire::{ConnectionId, Version};
 
@@ -100,7 +100,7 @@ pub(super) struct Pending {
 impl Pending {
     /// Whether another datagram of `size` bytes may be held.
     pub(super) fn has_room(&self, size: usize) -> bool {
-        self.held.len() < MAX_HELD_DATAGRAMS
+        self.held.len() < MAX_ATTEMPT_DATAGRAMS
             && self.bytes.saturating_add(size) <= MAX_HELD_PER_ATTEMPT
     }
 }

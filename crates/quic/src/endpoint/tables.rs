@@ -9,7 +9,7 @@ use super::hash::{Keyed, Table};
 use super::resets::{Digest, Resets};
 use super::source::Source;
 use crate::cid::ResetToken;
-use crate::limits::{MAX_RESET_TOKENS, MAX_ROUTED_CIDS};
+use crate::limits::{MAX_ROUTED_CIDS, MAX_ROUTED_TOKENS};
 use crate::wire::{ConnectionId, Side};
 
 /// Where a packet goes.
@@ -149,7 +149,7 @@ impl Tables {
         let Some(entry) = self.connections.get_mut(key) else {
             return false;
         };
-        if entry.addresses.len() >= MAX_RESET_TOKENS {
+        if entry.addresses.len() >= MAX_ROUTED_TOKENS {
             return false;
         }
         entry.addresses.push(remote);
@@ -161,7 +161,7 @@ impl Tables {
         let Some(entry) = self.connections.get_mut(key) else {
             return;
         };
-        if entry.resets.len() < MAX_RESET_TOKENS {
+        if entry.resets.len() < MAX_ROUTED_TOKENS {
             entry.resets.push(self.resets.add(remote, token, key));
         }
     }
@@ -206,4 +206,12 @@ impl Tables {
 /// One peer is one peer, whether the socket speaks IPv6 to it or IPv4.
 fn canonical(remote: SocketAddr) -> SocketAddr {
     SocketAddr::new(remote.ip().to_canonical(), remote.port())
+}
+
+#[cfg(test)]
+impl Entry {
+    /// The connection ID of the handshake.
+    pub(super) fn first_cid(&self) -> ConnectionId {
+        self.cids.first().copied().unwrap_or(ConnectionId::EMPTY)
+    }
 }

@@ -8,7 +8,7 @@ use super::MAX_ISSUED_CIDS;
 /// of three datagrams and some 0-RTT.
 pub const MAX_HELD_PER_ATTEMPT: usize = 6 * 1024;
 /// Datagrams that are held for one attempt.
-pub const MAX_HELD_DATAGRAMS: usize = 8;
+pub const MAX_ATTEMPT_DATAGRAMS: usize = 8;
 /// Bytes that are held for all unvalidated attempts of one source: an IPv4 address, or the first 64
 /// bits of an IPv6 address. What goes beyond is asked for a token first, or refused.
 pub const MAX_HELD_PER_SOURCE: usize = 16 * 1024;
@@ -21,9 +21,9 @@ pub const MAX_EARLY_BYTES: usize = 64 * 1024;
 /// How long they wait. An Initial that was overtaken is there within a fraction of a round trip; one
 /// that was lost takes its client's probe time-out, a second when nothing is known of the path.
 pub const EARLY_LIFETIME: Duration = Duration::from_secs(1);
-/// Stateless reset tokens that are looked out for in one connection: one for each connection ID of
-/// the peer that is in use or was until a moment ago.
-pub const MAX_RESET_TOKENS: usize = 16;
+/// Stateless reset tokens that are looked out for in one connection: those of all connection IDs of
+/// the peer that are in use or were until a moment ago.
+pub const MAX_ROUTED_TOKENS: usize = 32;
 /// Connection IDs of one connection that packets are routed by.
 pub const MAX_ROUTED_CIDS: usize = 2 * MAX_ISSUED_CIDS + 1;
 /// Largest stateless reset, in bytes: like a small packet of the connection that it ends.

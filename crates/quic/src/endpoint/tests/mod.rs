@@ -13,6 +13,7 @@ mod resets;
 mod retry;
 mod routing;
 mod versions;
+mod whole;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

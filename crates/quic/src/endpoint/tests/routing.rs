@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::endpoint::lifecycle::Admitted;
-use crate::limits::{INCOMING_LIFETIME, MAX_HELD_DATAGRAMS, MAX_HELD_PER_ATTEMPT};
+use crate::limits::{INCOMING_LIFETIME, MAX_ATTEMPT_DATAGRAMS, MAX_HELD_PER_ATTEMPT};
 
 fn admit(bench: &mut Bench, from: SocketAddr, initial: &Initial) -> Admitted {
     let incoming = bench.incoming(from, &initial.bytes());
@@ -48,7 +48,7 @@ fn what_is_kept_of_an_attempt_is_bounded() {
     for _ in 0..100 {
         bench.nothing(addr(2), &zero_rtt(&other.dcid, 50));
     }
-    let most = most + 1200 + 50 * (MAX_HELD_DATAGRAMS - 1);
+    let most = most + 1200 + 50 * (MAX_ATTEMPT_DATAGRAMS - 1);
     assert_eq!(bench.endpoint.held_bytes(), most);
 }
 
@@ -265,7 +265,7 @@ fn one_connection_fills_no_table() {
         token[..8].copy_from_slice(&n.to_be_bytes());
         router.on_reset_token(admitted.key, addr(1), &crate::cid::ResetToken::new(token));
     }
-    let most = 1 + crate::limits::MAX_ROUTED_CIDS + crate::limits::MAX_RESET_TOKENS;
+    let most = 1 + crate::limits::MAX_ROUTED_CIDS + crate::limits::MAX_ROUTED_TOKENS;
     assert_eq!(router.tables.routes(), most);
     router.on_drained(admitted.key);
     bench.assert_empty();
