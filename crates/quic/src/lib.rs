@@ -32,7 +32,7 @@ pub mod wire;
 
 pub use config::{ClientConfig, ConfigError, ServerConfig, TransportConfig};
 pub use connection::{Connection, ConnectionStats, EndpointEvent, Event, HandshakeInfo, Timer};
-pub use crypto::{ResetKey, TokenKeys};
+pub use crypto::{Holder as TokenHolder, ResetKey, TokenKeys, TokenState};
 pub use endpoint::{
     AcceptError, ConnectError, ConnectionHandle, Endpoint, EndpointConfig, EndpointStats, Handled,
     Incoming, RetryPolicy,

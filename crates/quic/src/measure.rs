@@ -1,5 +1,9 @@
 //! Parts of the engine that are not public, driven for `benches/`. Not part of the API.
 
+mod protection;
+
+pub use protection::{Maker, ProtectionLine};
+
 use weir_core::congestion::Algorithm;
 use weir_core::rng::rng_from_seed;
 use weir_core::rtt::Rtt;

@@ -10,6 +10,7 @@
 //! | [`server_tls`] | a server's configuration, with its tickets kept apart |
 //! | [`client_hello`] | a look into the ClientHello, to choose the version by |
 //! | [`secrets`] | packet keys from traffic secrets, for a version that came later |
+//! | [`exporter`] | key material for the application |
 //! | [`messages`] | which handshake messages may come at which level |
 //! | [`retry`] | the integrity tag of Retry packets |
 //! | [`token`] | address validation tokens |
@@ -17,6 +18,7 @@
 
 mod alert;
 pub(crate) mod client_hello;
+mod exporter;
 pub(crate) mod initial;
 mod messages;
 mod packet;
@@ -37,11 +39,14 @@ pub(crate) use self::{
     packet::{SAMPLE_LEN, TAG_LEN},
     phases::{KeyUpdateRefused, NextKeys},
     protection::{AeadLimits, OpenError, Opened, Protection},
+    secrets::{Secret, Secrets},
     server_tls::ServerTls,
     tls::{KeyChange, Tls, TlsError},
-    token::{Holder, TokenState},
 };
-pub use self::{reset::ResetKey, token::TokenKeys};
+pub use self::{
+    reset::ResetKey,
+    token::{Holder, TokenKeys, TokenState},
+};
 
 use crate::wire::Space;
 

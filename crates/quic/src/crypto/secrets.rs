@@ -91,7 +91,7 @@ impl Labels {
 
 /// The traffic secret of one direction.
 #[derive(Clone)]
-pub(super) struct Secret(Zeroizing<Vec<u8>>);
+pub(crate) struct Secret(Zeroizing<Vec<u8>>);
 
 /// The length of an HKDF output.
 struct Len(usize);
@@ -103,21 +103,12 @@ impl hkdf::KeyType for Len {
 }
 
 impl Secret {
-    pub(super) fn new(bytes: &[u8]) -> Secret {
+    pub(crate) fn new(bytes: &[u8]) -> Secret {
         Secret(Zeroizing::new(bytes.to_vec()))
     }
 
-    /// HKDF-Expand-Label with an empty context (RFC 8446 section 7.1).
     fn expand(&self, suite: &Suite, label: &[u8], out: &mut [u8]) -> Option<()> {
-        let secret = self.0.get(..self.0.len().min(MAX_SECRET_LEN))?;
-        let secret = hkdf::Prk::new_less_safe(suite.hash, secret);
-        let out_len = u16::try_from(out.len()).ok()?.to_be_bytes();
-        let label_len = [u8::try_from(b"tls13 ".len() + label.len()).ok()?];
-        let info = [&out_len[..], &label_len, b"tls13 ", label, &[0]];
-        secret
-            .expand(&info, Len(out.len()))
-            .and_then(|okm| okm.fill(out))
-            .ok()
+        expand_label(suite.hash, self, label, &[], out)
     }
 
     fn next(&self, suite: &Suite, version: Version) -> Option<Secret> {
@@ -159,6 +150,34 @@ impl Secret {
     }
 }
 
+/// HKDF-Expand-Label (RFC 8446 section 7.1). `None` when there is more to fill than the hash can, or
+/// the label or the context is too long.
+pub(super) fn expand_label(
+    hash: hkdf::Algorithm,
+    secret: &Secret,
+    label: &[u8],
+    context: &[u8],
+    out: &mut [u8],
+) -> Option<()> {
+    let secret = secret.0.get(..secret.0.len().min(MAX_SECRET_LEN))?;
+    let secret = hkdf::Prk::new_less_safe(hash, secret);
+    let out_len = u16::try_from(out.len()).ok()?.to_be_bytes();
+    let label_len = [u8::try_from(b"tls13 ".len() + label.len()).ok()?];
+    let context_len = [u8::try_from(context.len()).ok()?];
+    let info = [
+        &out_len[..],
+        &label_len,
+        b"tls13 ",
+        label,
+        &context_len,
+        context,
+    ];
+    secret
+        .expand(&info, Len(out.len()))
+        .and_then(|okm| okm.fill(out))
+        .ok()
+}
+
 /// The traffic secrets of both directions.
 #[derive(Clone)]
 pub(crate) struct Secrets {
@@ -170,7 +189,7 @@ pub(crate) struct Secrets {
 
 impl Secrets {
     /// `None` for cipher suites that QUIC has no rules for, and versions that are not spoken here.
-    pub(super) fn new(
+    pub(crate) fn new(
         version: Version,
         suite: CipherSuite,
         local: Secret,
@@ -187,7 +206,7 @@ impl Secrets {
     }
 
     /// Keys of both directions.
-    pub(super) fn keys(&self) -> Option<Keys> {
+    pub(crate) fn keys(&self) -> Option<Keys> {
         Some(Keys {
             local: self.local.keys(self.suite, self.version)?,
             remote: self.remote.keys(self.suite, self.version)?,
@@ -195,7 +214,7 @@ impl Secrets {
     }
 
     /// Those of the next key phase (RFC 9001 section 6.1).
-    pub(super) fn next(&self) -> Option<Secrets> {
+    pub(crate) fn next(&self) -> Option<Secrets> {
         let suite = Suite::of(self.suite)?;
         Some(Secrets {
             local: self.local.next(&suite, self.version)?,
@@ -330,10 +349,14 @@ impl HeaderProtectionKey for HeaderKey {
     }
 }
 
-/// A key log that keeps a connection's secrets at hand until its keys are made, and passes them on
-/// to the log that the configuration had.
+/// A key log that keeps a connection's secrets at hand until they are taken, and passes them on to
+/// the log that the configuration had.
 pub(super) struct Tap {
     log: Arc<dyn KeyLog>,
+    /// Traffic secrets are wanted, for another version's keys.
+    traffic: bool,
+    /// The exporter secret is wanted.
+    exporter: bool,
     kept: Mutex<Kept>,
 }
 
@@ -343,7 +366,28 @@ struct Kept {
     /// The client's and the server's.
     handshake: [Option<Secret>; 2],
     one_rtt: [Option<Secret>; 2],
+    exporter: Option<Secret>,
 }
+
+impl Kept {
+    /// Where a secret is kept, by its name in the key log format.
+    fn slot(&mut self, label: &str) -> Option<&mut Option<Secret>> {
+        let [client_handshake, server_handshake] = &mut self.handshake;
+        let [client, server] = &mut self.one_rtt;
+        Some(match label {
+            "CLIENT_EARLY_TRAFFIC_SECRET" => &mut self.early,
+            "CLIENT_HANDSHAKE_TRAFFIC_SECRET" => client_handshake,
+            "SERVER_HANDSHAKE_TRAFFIC_SECRET" => server_handshake,
+            "CLIENT_TRAFFIC_SECRET_0" => client,
+            "SERVER_TRAFFIC_SECRET_0" => server,
+            EXPORTER_SECRET => &mut self.exporter,
+            _ => return None,
+        })
+    }
+}
+
+/// The name of the exporter secret in the key log format.
+const EXPORTER_SECRET: &str = "EXPORTER_SECRET";
 
 /// Which secrets.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -353,9 +397,12 @@ pub(super) enum Stage {
 }
 
 impl Tap {
-    pub(super) fn new(log: Arc<dyn KeyLog>) -> Tap {
+    /// In front of `log`; for traffic secrets, or for the exporter secret, or both.
+    pub(super) fn new(log: Arc<dyn KeyLog>, traffic: bool, exporter: bool) -> Tap {
         Tap {
             log,
+            traffic,
+            exporter,
             kept: Mutex::new(Kept::default()),
         }
     }
@@ -380,6 +427,19 @@ impl Tap {
         }
     }
 
+    fn wants(&self, label: &str) -> bool {
+        match label {
+            EXPORTER_SECRET => self.exporter,
+            _ => self.traffic,
+        }
+    }
+
+    /// The exporter secret, which is not kept any longer.
+    pub(super) fn take_exporter(&self) -> Option<Secret> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.exporter.take()
+    }
+
     /// The secret of 0-RTT.
     pub(super) fn early(&self) -> Option<Secret> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -392,21 +452,16 @@ impl KeyLog for Tap {
         if self.log.will_log(label) {
             self.log.log(label, client_random, secret);
         }
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let Kept {
-            early,
-            handshake: [client_handshake, server_handshake],
-            one_rtt: [client, server],
-        } = &mut *kept;
-        let slot = match label {
-            "CLIENT_EARLY_TRAFFIC_SECRET" => early,
-            "CLIENT_HANDSHAKE_TRAFFIC_SECRET" => client_handshake,
-            "SERVER_HANDSHAKE_TRAFFIC_SECRET" => server_handshake,
-            "CLIENT_TRAFFIC_SECRET_0" => client,
-            "SERVER_TRAFFIC_SECRET_0" => server,
-            _ => return,
-        };
-        *slot = Some(Secret::new(secret));
+        if self.wants(label) {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(slot) = kept.slot(label) {
+                *slot = Some(Secret::new(secret));
+            }
+        }
+    }
+
+    fn will_log(&self, label: &str) -> bool {
+        self.wants(label) || self.log.will_log(label)
     }
 }
 

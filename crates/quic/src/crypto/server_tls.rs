@@ -21,7 +21,7 @@ type Scope = [u8; SCOPE_LEN];
 /// A server's TLS configurations: one for each pair of the version that the client began with and
 /// the version that was agreed on.
 pub(crate) struct ServerTls {
-    configs: [(Version, Version, Arc<rustls::ServerConfig>); 4],
+    configs: [(Version, Version, rustls::ServerConfig); 4],
 }
 
 impl ServerTls {
@@ -55,7 +55,7 @@ impl ServerTls {
             let mut config = config.clone();
             config.ticketer = Arc::new(tickets);
             config.session_storage = Arc::new(sessions);
-            (original, negotiated, Arc::new(config))
+            (original, negotiated, config)
         };
         let (v1, v2) = (Version::V1, Version::V2);
         Ok(ServerTls {
@@ -76,9 +76,6 @@ impl ServerTls {
             .iter()
             .find(|(from, to, _)| *from == original && *to == negotiated)
             .ok_or(TlsError::Version(negotiated))?;
-        if original == negotiated {
-            return Tls::server(config.clone(), negotiated, params);
-        }
         Tls::server_switched(config, original, negotiated, params)
     }
 }

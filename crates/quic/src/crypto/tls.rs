@@ -1,5 +1,6 @@
 //! The TLS handshake over CRYPTO bytes (RFC 9001 section 4), by rustls.
 
+use std::borrow::Borrow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use rustls::quic::{ClientConnection, Connection, DirectionalKeys, Keys, ServerCo
 
 use super::Level;
 use super::alert::{from_tls, violation};
+use super::exporter::Exporter;
 use super::initial::tls_version;
 use super::messages::Messages;
 use super::phases::NextKeys;
@@ -60,13 +62,31 @@ struct Flight {
     change: Option<KeyChange>,
 }
 
+/// rustls, or what is left of it.
+enum State {
+    Live(Box<Connection>),
+    Settled(Box<Settled>),
+}
+
+/// What a server's application may still ask for when rustls is gone.
+struct Settled {
+    alpn: Option<Vec<u8>>,
+    server_name: Option<String>,
+    peer_certificates: Option<Vec<CertificateDer<'static>>>,
+    cipher_suite: Option<rustls::CipherSuite>,
+    group: Option<rustls::NamedGroup>,
+    resumed: Option<bool>,
+    early_data: Option<bool>,
+    exporter: Exporter,
+}
+
 /// The TLS side of one connection.
 ///
 /// Feed what CRYPTO frames carry, in order and level by level, to [`on_crypto`](Self::on_crypto);
 /// after it (and once at the start of a client) call [`poll_send`](Self::poll_send) until it
 /// returns nothing.
 pub(crate) struct Tls {
-    connection: Connection,
+    state: State,
     side: Side,
     messages: Messages,
     /// The level that bytes of TLS go out at.
@@ -76,7 +96,8 @@ pub(crate) struct Tls {
     /// A client's: the server's EncryptedExtensions are in.
     extensions: bool,
     flights: VecDeque<Flight>,
-    /// Where a version other than the one that rustls was started with takes its secrets from.
+    /// Where a version other than the one that rustls was started with takes its secrets from, and
+    /// a server its exporter secret.
     tap: Option<Arc<Tap>>,
     /// That other version.
     switched: Option<Version>,
@@ -134,7 +155,7 @@ impl Tls {
         params: Vec<u8>,
     ) -> Result<Tls, TlsError> {
         let mut config = config.clone();
-        let tap = Arc::new(Tap::new(config.key_log.clone()));
+        let tap = Arc::new(Tap::new(config.key_log.clone(), true, false));
         config.key_log = tap.clone();
         let mut tls = Tls::client(Arc::new(config), version, server_name, params)?;
         tls.tap = Some(tap);
@@ -154,15 +175,11 @@ impl Tls {
 
     /// A server's. `version` is what was agreed on, `params` its transport parameters, encoded.
     pub(crate) fn server(
-        config: Arc<rustls::ServerConfig>,
+        config: impl Borrow<rustls::ServerConfig>,
         version: Version,
         params: Vec<u8>,
     ) -> Result<Tls, TlsError> {
-        check_server_config(&config)?;
-        let version = tls_version(version).ok_or(TlsError::Version(version))?;
-        let connection =
-            ServerConnection::new(config, version, params).map_err(TlsError::Config)?;
-        Ok(Tls::new(connection.into(), Side::Server))
+        Tls::server_switched(config.borrow(), version, version, params)
     }
 
     /// A server's for a client that began with `original`, which was switched to `negotiated`.
@@ -173,18 +190,23 @@ impl Tls {
         negotiated: Version,
         params: Vec<u8>,
     ) -> Result<Tls, TlsError> {
+        check_server_config(config)?;
+        let version = tls_version(negotiated).ok_or(TlsError::Version(negotiated))?;
+        let is_switched = original != negotiated;
         let mut config = config.clone();
-        let tap = Arc::new(Tap::new(config.key_log.clone()));
+        let tap = Arc::new(Tap::new(config.key_log, is_switched, true));
         config.key_log = tap.clone();
-        let mut tls = Tls::server(Arc::new(config), negotiated, params)?;
+        let connection =
+            ServerConnection::new(Arc::new(config), version, params).map_err(TlsError::Config)?;
+        let mut tls = Tls::new(connection.into(), Side::Server);
         tls.tap = Some(tap);
-        tls.switched = Some(original);
+        tls.switched = is_switched.then_some(original);
         Ok(tls)
     }
 
     fn new(connection: Connection, side: Side) -> Tls {
         Tls {
-            connection,
+            state: State::Live(Box::new(connection)),
             side,
             messages: Messages::new(side),
             send_level: Level::Initial,
@@ -231,8 +253,10 @@ impl Tls {
             // left of `data` came at the wrong one.
             let piece = self.messages.next(level, data)?;
             let (bytes, rest) = data.split_at_checked(piece.bytes).unwrap_or((data, &[]));
-            if let Err(error) = self.connection.read_hs(bytes) {
-                return Err(from_tls(&error, self.connection.alert()));
+            if let State::Live(connection) = &mut self.state
+                && let Err(error) = connection.read_hs(bytes)
+            {
+                return Err(from_tls(&error, connection.alert()));
             }
             self.extensions |= piece.ends_encrypted_extensions;
             self.collect();
@@ -243,9 +267,9 @@ impl Tls {
 
     /// Takes from rustls what there is to send, and the keys.
     fn collect(&mut self) {
-        loop {
+        while let State::Live(connection) = &mut self.state {
             let mut bytes = Vec::new();
-            let change = self.connection.write_hs(&mut bytes);
+            let change = connection.write_hs(&mut bytes);
             if bytes.is_empty() && change.is_none() {
                 return;
             }
@@ -306,13 +330,53 @@ impl Tls {
         Some((flight.level, flight.change))
     }
 
+    /// rustls, unless it is gone.
+    fn live(&self) -> Option<&Connection> {
+        match &self.state {
+            State::Live(connection) => Some(connection),
+            State::Settled(_) => None,
+        }
+    }
+
+    /// The handshake is confirmed, and what it brought was looked at: lets go of rustls on a
+    /// server, where it has nothing to do any more, and keeps only what the application may ask
+    /// for. Does nothing while there is something to be sent. A client goes on to receive tickets.
+    pub(crate) fn settle(&mut self) {
+        let idle = self.flights.is_empty() && !self.is_handshaking();
+        let (State::Live(connection), Side::Server, true) = (&self.state, self.side, idle) else {
+            return;
+        };
+        let exporter = self
+            .tap
+            .as_ref()
+            .and_then(|tap| tap.take_exporter())
+            .and_then(|secret| Exporter::new(self.cipher_suite()?, secret));
+        let Some(exporter) = exporter else {
+            return;
+        };
+        let settled = Settled {
+            alpn: connection.alpn_protocol().map(<[u8]>::to_vec),
+            server_name: self.server_name().map(str::to_owned),
+            peer_certificates: connection.peer_certificates().map(<[_]>::to_vec),
+            cipher_suite: self.cipher_suite(),
+            group: self.key_exchange_group(),
+            resumed: self.is_resumed(),
+            early_data: self.early_data_accepted(),
+            exporter,
+        };
+        self.state = State::Settled(Box::new(settled));
+        self.flights = VecDeque::new();
+        self.tap = None;
+    }
+
     /// The peer's transport parameters, encoded: from the exchange that counts, never from one
-    /// that a HelloRetryRequest undid. They are authenticated when the handshake is complete.
+    /// that a HelloRetryRequest undid. They are authenticated when the handshake is complete, and
+    /// gone when it is [settled](Self::settle).
     pub(crate) fn peer_params(&self) -> Option<&[u8]> {
         if self.side.is_client() && !self.extensions {
             return None;
         }
-        self.connection.quic_transport_parameters()
+        self.live()?.quic_transport_parameters()
     }
 
     /// A client's, before the server answers: the transport parameters that the server had in the
@@ -321,18 +385,19 @@ impl Tls {
         if self.side.is_server() || self.extensions {
             return None;
         }
-        self.connection.quic_transport_parameters()
+        self.live()?.quic_transport_parameters()
     }
 
     /// True until the handshake is complete (RFC 9001 section 4.1.1).
     pub(crate) fn is_handshaking(&self) -> bool {
-        self.connection.is_handshaking()
+        self.live()
+            .is_some_and(|connection| connection.is_handshaking())
     }
 
     /// Keys of 0-RTT packets: on a client that resumes and may send them, and on a server that
-    /// accepts them.
+    /// accepts them, until it is [settled](Self::settle).
     pub(crate) fn zero_rtt_keys(&self) -> Option<DirectionalKeys> {
-        let keys = self.connection.zero_rtt_keys()?;
+        let keys = self.live()?.zero_rtt_keys()?;
         match (&self.tap, self.switched) {
             (Some(tap), Some(original)) if self.side.is_server() => {
                 tap.early()?.keys(self.cipher_suite()?, original)
@@ -344,17 +409,23 @@ impl Tls {
     /// Whether the server accepted 0-RTT. `None` as long as that is not known; `Some(false)` also
     /// when none was asked for.
     pub(crate) fn early_data_accepted(&self) -> Option<bool> {
-        match &self.connection {
-            Connection::Client(client) => self.extensions.then(|| client.is_early_data_accepted()),
-            Connection::Server(server) => {
-                self.left_initial.then(|| server.zero_rtt_keys().is_some())
-            }
+        match &self.state {
+            State::Settled(settled) => settled.early_data,
+            State::Live(connection) => match &**connection {
+                Connection::Client(client) => {
+                    self.extensions.then(|| client.is_early_data_accepted())
+                }
+                Connection::Server(server) => {
+                    self.left_initial.then(|| server.zero_rtt_keys().is_some())
+                }
+            },
         }
     }
 
     /// A server's: 0-RTT is refused whatever the client offers. Before the ClientHello is fed.
     pub(crate) fn reject_early_data(&mut self) {
-        if let Connection::Server(server) = &mut self.connection
+        if let State::Live(connection) = &mut self.state
+            && let Connection::Server(server) = &mut **connection
             && server.is_handshaking()
         {
             server.reject_early_data();
@@ -363,44 +434,62 @@ impl Tls {
 
     /// True when this connection resumes an earlier one. `None` as long as that is not known.
     pub(crate) fn is_resumed(&self) -> Option<bool> {
-        self.connection
-            .handshake_kind()
-            .map(|kind| kind == rustls::HandshakeKind::Resumed)
+        match &self.state {
+            State::Settled(settled) => settled.resumed,
+            State::Live(connection) => connection
+                .handshake_kind()
+                .map(|kind| kind == rustls::HandshakeKind::Resumed),
+        }
     }
 
     /// The application protocol that was agreed on.
     pub(crate) fn alpn(&self) -> Option<&[u8]> {
-        self.connection.alpn_protocol()
+        match &self.state {
+            State::Settled(settled) => settled.alpn.as_deref(),
+            State::Live(connection) => connection.alpn_protocol(),
+        }
     }
 
     /// The peer's certificates, its own first.
     pub(crate) fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
-        self.connection.peer_certificates()
+        match &self.state {
+            State::Settled(settled) => settled.peer_certificates.as_deref(),
+            State::Live(connection) => connection.peer_certificates(),
+        }
     }
 
     /// The name that the client asked for, on a server.
     pub(crate) fn server_name(&self) -> Option<&str> {
-        match &self.connection {
-            Connection::Client(_) => None,
-            Connection::Server(server) => server.server_name(),
+        match &self.state {
+            State::Settled(settled) => settled.server_name.as_deref(),
+            State::Live(connection) => match &**connection {
+                Connection::Client(_) => None,
+                Connection::Server(server) => server.server_name(),
+            },
         }
     }
 
     /// The cipher suite that was agreed on.
     pub(crate) fn cipher_suite(&self) -> Option<rustls::CipherSuite> {
-        Some(self.connection.negotiated_cipher_suite()?.suite())
+        match &self.state {
+            State::Settled(settled) => settled.cipher_suite,
+            State::Live(connection) => Some(connection.negotiated_cipher_suite()?.suite()),
+        }
     }
 
     /// The key exchange group that was agreed on.
     pub(crate) fn key_exchange_group(&self) -> Option<rustls::NamedGroup> {
-        Some(self.connection.negotiated_key_exchange_group()?.name())
+        match &self.state {
+            State::Settled(settled) => settled.group,
+            State::Live(connection) => Some(connection.negotiated_key_exchange_group()?.name()),
+        }
     }
 
     /// Session tickets that a client received in this connection.
     pub(crate) fn tickets_received(&self) -> u32 {
-        match &self.connection {
-            Connection::Client(client) => client.tls13_tickets_received(),
-            Connection::Server(_) => 0,
+        match self.live() {
+            Some(Connection::Client(client)) => client.tls13_tickets_received(),
+            _ => 0,
         }
     }
 
@@ -411,12 +500,21 @@ impl Tls {
     /// While the handshake is not complete, and for an `output` longer than 255 hashes.
     pub(crate) fn export_keying_material<T: AsMut<[u8]>>(
         &self,
-        output: T,
+        mut output: T,
         label: &[u8],
         context: Option<&[u8]>,
     ) -> Result<T, rustls::Error> {
-        self.connection
-            .export_keying_material(output, label, context)
+        match &self.state {
+            State::Live(connection) => connection.export_keying_material(output, label, context),
+            State::Settled(settled) => {
+                let context = context.unwrap_or_default();
+                settled
+                    .exporter
+                    .export(output.as_mut(), label, context)
+                    .ok_or_else(|| rustls::Error::General("too much is asked for".into()))?;
+                Ok(output)
+            }
+        }
     }
 }
 

@@ -504,7 +504,7 @@ fn configurations_that_do_not_fit_quic() {
     let server = |change: fn(&mut rustls::ServerConfig), version| {
         let mut config = server_config(&authority, provider(&[]));
         change(&mut config);
-        Tls::server(Arc::new(config), version, SERVER_PARAMS.to_vec()).err()
+        Tls::server(&config, version, SERVER_PARAMS.to_vec()).err()
     };
     let v1 = Version::V1;
     assert_eq!(server(|_| {}, v1), None);

@@ -90,7 +90,7 @@ pub(super) fn limits(suite: CipherSuite) -> (u64, u64) {
     )
     .unwrap();
     let mut server = crate::crypto::Tls::server(
-        server_config(&authority, provider(&[suite])).into(),
+        &server_config(&authority, provider(&[suite])),
         Version::V1,
         SERVER_PARAMS.to_vec(),
     )
@@ -223,6 +223,63 @@ fn both_ends_export_the_same_key_material() {
 }
 
 #[test]
+fn a_server_lets_go_of_its_handshake_and_still_knows_what_came_of_it() {
+    // Q46 once more, without rustls behind it
+    let authority = Authority::new();
+    for suite in SUITES {
+        let mut pair = Pair::new(
+            client_config(&authority, provider(&[suite])),
+            server_config(&authority, provider(&[suite])),
+            Version::V1,
+        );
+        let server = &mut pair.server.tls;
+        server.settle();
+        assert!(server.is_handshaking(), "not before it is complete");
+        pair.run().unwrap();
+        let seen = |tls: &crate::crypto::Tls| {
+            (
+                tls.alpn().map(<[u8]>::to_vec),
+                tls.server_name().map(str::to_owned),
+                tls.cipher_suite(),
+                tls.key_exchange_group(),
+                tls.is_resumed(),
+                tls.early_data_accepted(),
+                tls.export_keying_material([0; 100], b"label", Some(b"context"))
+                    .unwrap(),
+                tls.export_keying_material([0; 32], b"label", None).unwrap(),
+            )
+        };
+        let before = seen(&pair.server.tls);
+        assert!(pair.server.tls.peer_params().is_some());
+        pair.server.tls.settle();
+        assert!(pair.server.tls.peer_params().is_none(), "rustls is gone");
+        assert_eq!(seen(&pair.server.tls), before);
+        assert!(!pair.server.tls.is_handshaking());
+        let too_much = vec![0; 255 * 48 + 1];
+        let export = pair
+            .server
+            .tls
+            .export_keying_material(too_much, b"label", None);
+        assert!(export.is_err());
+        let error = pair.server.tls.on_crypto(Level::OneRtt, &[24]);
+        assert_eq!(error.unwrap_err().code, 0x10a);
+    }
+}
+
+#[test]
+fn a_client_keeps_its_handshake_for_tickets() {
+    // Q51
+    let mut pair = Pair::simple(AeadLimits::default());
+    pair.run().unwrap();
+    let before = pair.client.tls.tickets_received();
+    pair.client.tls.settle();
+    let mut ticket = b"\0\0\x0e\x10\0\0\0\0\x01n\0\x06ticket\0\0".to_vec();
+    ticket.splice(0..0, [4, 0, 0, ticket.len() as u8]);
+    pair.client.tls.on_crypto(Level::OneRtt, &ticket).unwrap();
+    assert_eq!(pair.client.tls.tickets_received(), before + 1);
+}
+
+#[test]
 fn the_levels_of_each_flight() {
     // RFC 9001 4.1.5
     let mut pair = Pair::simple(AeadLimits::default());
@@ -257,7 +314,7 @@ fn secrets_are_logged() {
     let server = server_config(&authority, provider(&[]));
     let tls =
         crate::crypto::Tls::client_switchable(&client, Version::V1, NAME, CLIENT_PARAMS.to_vec());
-    let server = crate::crypto::Tls::server(server.into(), Version::V1, SERVER_PARAMS.to_vec());
+    let server = crate::crypto::Tls::server(&server, Version::V1, SERVER_PARAMS.to_vec());
     Pair::of(Version::V1, tls.unwrap(), server.unwrap())
         .run()
         .unwrap();

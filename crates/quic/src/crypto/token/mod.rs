@@ -49,18 +49,18 @@ struct Keys {
 
 /// What a token is presented with, or issued for.
 #[derive(Copy, Clone, Debug)]
-pub(crate) struct Holder {
+pub struct Holder {
     /// The client's address.
-    pub(crate) address: SocketAddr,
+    pub address: SocketAddr,
     /// The version of the client's packet; for NEW_TOKEN that of the connection.
-    pub(crate) version: Version,
+    pub version: Version,
     /// Seconds since the Unix epoch.
-    pub(crate) wall_clock: u64,
+    pub wall_clock: u64,
 }
 
 /// What a token says.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum TokenState {
+pub enum TokenState {
     /// From a Retry of ours, a moment ago, to this address: it is validated.
     Retry {
         /// The client's first Destination Connection ID, for the transport parameter.
@@ -113,8 +113,9 @@ impl TokenKeys {
         keys.previous = Some(old);
     }
 
-    /// A token for a Retry packet. Empty only if the cipher fails, which it does not.
-    pub(crate) fn seal_retry(
+    /// A token for a Retry packet with the Source Connection ID `retry_scid`, in answer to an
+    /// Initial with the Destination Connection ID `original_dcid`. Empty only if the cipher fails, which it does not.
+    pub fn seal_retry(
         &self,
         rng: &mut Rng,
         holder: &Holder,
@@ -131,7 +132,7 @@ impl TokenKeys {
     }
 
     /// A token for a NEW_TOKEN frame. No two are the same.
-    pub(crate) fn seal_new_token(&self, rng: &mut Rng, holder: &Holder) -> Vec<u8> {
+    pub fn seal_new_token(&self, rng: &mut Rng, holder: &Holder) -> Vec<u8> {
         let content = holder.wall_clock.to_be_bytes();
         self.seal(rng, Kind::NewToken, holder, &content)
     }
@@ -146,7 +147,8 @@ impl TokenKeys {
     }
 
     /// What the token of an Initial packet says. A good one of NEW_TOKEN is used up by that.
-    pub(crate) fn open(&self, token: &[u8], holder: &Holder) -> TokenState {
+    #[must_use]
+    pub fn open(&self, token: &[u8], holder: &Holder) -> TokenState {
         match self.decrypt(token, holder) {
             Some((Kind::Retry, content)) => content
                 .and_then(|content| self.judge_retry(&content, holder))
