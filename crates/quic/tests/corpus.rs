@@ -16,6 +16,8 @@ mod quic_endpoint;
 mod quic_frames;
 #[path = "../../../fuzz/harness/quic_headers.rs"]
 mod quic_headers;
+#[path = "../../../fuzz/harness/quic_tokens.rs"]
+mod quic_tokens;
 #[path = "../../../fuzz/harness/quic_transport_parameters.rs"]
 mod quic_transport_parameters;
 
@@ -110,5 +112,12 @@ fn c1_c4_c8_random_bytes() {
         quic_frames::run(&data);
         quic_transport_parameters::run(&data);
         quic_endpoint::run(&data);
+        quic_tokens::run(&data);
     }
+}
+
+#[test]
+fn c1_corpus_of_tokens() {
+    // Q65, Q66, Q67
+    assert!(replay("quic_tokens", 300, quic_tokens::run) >= 10);
 }
