@@ -90,7 +90,7 @@ pub(super) fn limits(suite: CipherSuite) -> (u64, u64) {
     )
     .unwrap();
     let mut server = crate::crypto::Tls::server(
-        &server_config(&authority, provider(&[suite])),
+        server_config(&authority, provider(&[suite])),
         Version::V1,
         SERVER_PARAMS.to_vec(),
     )
