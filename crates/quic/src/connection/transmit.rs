@@ -14,6 +14,10 @@ use crate::transmit::{Ecn, MAX_BATCH_BYTES, Transmit, TransmitBuf};
 use crate::wire::frame::encode;
 use crate::wire::{Side, Space};
 
+/// Bytes that have to be left in a datagram for another packet to be begun in it: the longest header
+/// without a token, and some frames.
+const LEAST_COALESCED: usize = 128;
+
 /// One batch in the making.
 struct Batch {
     path: PathId,
@@ -139,6 +143,9 @@ impl Connection {
         if batch.datagrams == 0 {
             return Ok(None);
         }
+        if let Some(recovery) = self.paths.recovery(path) {
+            recovery.pacer.on_sent(now, out.data.len() as u64);
+        }
         Ok(self.finish_batch(path, batch.segment, out))
     }
 
@@ -234,11 +241,23 @@ impl Connection {
                 continue;
             }
             if let Some(former) = last.take() {
+                let end = out.data.len().saturating_add(TAG_LEN);
+                if room.saturating_sub(end.saturating_sub(start)) < LEAST_COALESCED {
+                    last = Some(former);
+                    break;
+                }
                 self.finish_packet(now, former, None, out)?;
             }
             let used = out.data.len().saturating_sub(start);
             let left = room.saturating_sub(used);
             last = self.write_packet(now, batch.path, level, gate, left, &mut contents, out);
+        }
+        if last.is_none() && contents.expand {
+            // What was to follow had nothing to say: PADDING has to go into a packet of its own.
+            let used = out.data.len().saturating_sub(start);
+            let left = room.saturating_sub(used);
+            let level = Level::Initial;
+            last = self.begin_packet(level.space(), level, batch.path, left, out);
         }
         if let Some(last) = last {
             let pad_to = contents.expand.then(|| start.saturating_add(MIN_DATAGRAM));
