@@ -412,3 +412,7 @@ pub(super) fn limit_reached() -> TransportError {
         "as many packets are sealed with one key as its cipher takes",
     )
 }
+
+#[cfg(test)]
+#[path = "phases_tests.rs"]
+mod tests;

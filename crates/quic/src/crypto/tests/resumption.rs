@@ -422,3 +422,64 @@ fn a_ticket_that_promises_a_part_of_early_data_is_refused() {
         }
     }
 }
+
+/// A store that keeps all tickets.
+#[derive(Debug, Default)]
+struct Hoard(std::sync::Mutex<Vec<rustls::client::Tls13ClientSessionValue>>);
+
+impl rustls::client::ClientSessionStore for Hoard {
+    fn set_kx_hint(&self, _: rustls::pki_types::ServerName<'static>, _: rustls::NamedGroup) {}
+
+    fn kx_hint(&self, _: &rustls::pki_types::ServerName<'_>) -> Option<rustls::NamedGroup> {
+        None
+    }
+
+    fn set_tls12_session(
+        &self,
+        _: rustls::pki_types::ServerName<'static>,
+        _: rustls::client::Tls12ClientSessionValue,
+    ) {
+    }
+
+    fn tls12_session(
+        &self,
+        _: &rustls::pki_types::ServerName<'_>,
+    ) -> Option<rustls::client::Tls12ClientSessionValue> {
+        None
+    }
+
+    fn remove_tls12_session(&self, _: &rustls::pki_types::ServerName<'static>) {}
+
+    fn insert_tls13_ticket(
+        &self,
+        _: rustls::pki_types::ServerName<'static>,
+        value: rustls::client::Tls13ClientSessionValue,
+    ) {
+        self.0.lock().unwrap().push(value);
+    }
+
+    fn take_tls13_ticket(
+        &self,
+        _: &rustls::pki_types::ServerName<'static>,
+    ) -> Option<rustls::client::Tls13ClientSessionValue> {
+        self.0.lock().unwrap().pop()
+    }
+}
+
+#[test]
+fn a_client_with_only_foreign_tickets_does_without() {
+    // Q25
+    let store = Arc::new(Hoard::default());
+    let friends = Friends::new(|client, server| {
+        client.resumption = rustls::client::Resumption::store(store.clone());
+        server.send_tls13_tickets = 12;
+    });
+    friends.meet(Version::V1);
+    let mut pair = friends.pair(Version::V2);
+    assert_eq!(pair.client.tls.remembered_params(), None);
+    // Nine were looked at; then it was begun without.
+    assert_eq!(store.0.lock().unwrap().len(), 3);
+    pair.run().unwrap();
+    assert!(!resumed(&pair));
+    assert!(resumed(&friends.meet(Version::V1)));
+}
