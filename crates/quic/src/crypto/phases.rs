@@ -341,8 +341,8 @@ impl Phases {
         self.confirmed = true;
     }
 
-    /// An ACK of `largest` came in a packet of phase `carrier`. True when it is the first for the
-    /// present phase, which completes the update.
+    /// An ACK of `largest` came in a packet of phase `carrier`. True when it completes an update: it is
+    /// the first for the present phase.
     pub(super) fn on_ack(&mut self, carrier: u64, largest: u64) -> Result<bool, TransportError> {
         if self.acknowledged || self.first_sent.is_none_or(|first| largest < first) {
             return Ok(false);
@@ -355,7 +355,8 @@ impl Phases {
             ));
         }
         self.acknowledged = true;
-        Ok(true)
+        // In phase 0 there was no update to complete.
+        Ok(self.send_phase > 0)
     }
 
     pub(super) fn hold_until(&mut self, deadline: Instant) {

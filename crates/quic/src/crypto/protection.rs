@@ -413,7 +413,7 @@ impl Protection {
     }
 
     /// A 1-RTT packet of phase `carrier` had an ACK whose largest number is `largest`. True when
-    /// it completes a key update (or is the first of all).
+    /// it completes a key update.
     ///
     /// # Errors
     ///

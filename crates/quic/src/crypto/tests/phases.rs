@@ -164,6 +164,15 @@ fn no_second_update_for_three_probe_timeouts() {
 }
 
 #[test]
+fn the_first_update_need_not_wait() {
+    // RFC 9001 6.1: confirmation is all that it takes, an ACK before it completes nothing.
+    let mut pair = connected();
+    seal(&mut pair.client, 1);
+    assert_eq!(pair.client.protection.on_ack(0, 1), Ok(false));
+    assert_eq!(pair.client.protection.initiate_key_update(start()), Ok(()));
+}
+
+#[test]
 fn an_overtaken_packet_is_still_read() {
     // Q37
     let mut pair = connected();
