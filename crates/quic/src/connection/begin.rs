@@ -207,6 +207,7 @@ impl Connection {
                 started: now,
                 received: now,
                 idle_from: now,
+                alive_from: now,
                 eliciting_sent: false,
                 pacing: None,
                 early_keys: None,

@@ -9,7 +9,12 @@ use crate::error::{TransportError, code};
 use crate::limits::MIN_DATAGRAM;
 use crate::recovery::PathLookup;
 use crate::transmit::{Transmit, TransmitBuf};
-use crate::wire::frame::{self, encode};
+use crate::wire::frame::{self, Frame, Frames, encode};
+use crate::wire::header::PacketType;
+
+/// Bytes that a datagram must have left for one more packet with CONNECTION_CLOSE: the longest
+/// header without a token, the frame without words, the tag. In bytes.
+const LEAST_CLOSE: usize = 160;
 
 /// This side closed and says so again to whoever has not heard it.
 #[derive(Debug)]
@@ -118,12 +123,36 @@ impl Connection {
 
     /// Nothing is sent any more, and what arrives is dropped.
     pub(super) fn drain_with(&mut self, now: Instant, reason: CloseReason) {
-        let until = now + self.pto().saturating_mul(3);
-        if self.is_open() {
-            self.tell_closed(now, &reason);
+        if let State::Closing(closing) = &self.state {
+            // RFC 9000 10.2.2: it ends when closing would have ended; why stays what was told.
+            let (until, reason) = (closing.until, closing.reason.clone());
+            self.state = State::Draining { until, reason };
+            return;
         }
+        let until = now + self.pto().saturating_mul(3);
+        self.tell_closed(now, &reason);
         self.state = State::Draining { until, reason };
         self.let_go();
+    }
+
+    /// This side has closed; all that matters in a packet now is whether the other side has too
+    /// (RFC 9000 10.2.2).
+    pub(super) fn look_for_close(&mut self, now: Instant, kind: PacketType, payload: &[u8]) {
+        let Ok(frames) = Frames::new(payload, kind) else {
+            return;
+        };
+        for frame in frames {
+            match frame {
+                Ok(Frame::ConnectionClose { code, reason, .. }) => {
+                    return self.on_close_frame(now, code, Some(0), reason);
+                }
+                Ok(Frame::ApplicationClose { code, reason }) => {
+                    return self.on_close_frame(now, code, None, reason);
+                }
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
     }
 
     /// Ends without a word and without a rest: nobody is there (RFC 9000 10.1).
@@ -200,10 +229,15 @@ impl Connection {
             if !self.protection.has_send(level) {
                 continue;
             }
-            let left = room.saturating_sub(out.data.len());
+            let tag = if last.is_some() { TAG_LEN } else { 0 };
+            let used = out.data.len().saturating_add(tag);
+            if last.is_some() && used.saturating_add(LEAST_CLOSE) > room {
+                break;
+            }
             if let Some(former) = last.take() {
                 self.finish_packet(now, former, None, out).ok()?;
             }
+            let left = room.saturating_sub(out.data.len());
             let Some(packet) = self.begin_packet(level.space(), level, path, left, out) else {
                 break;
             };

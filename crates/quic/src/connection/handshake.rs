@@ -118,7 +118,7 @@ impl CryptoStream {
 pub(super) struct Held {
     packets: VecDeque<HeldPacket>,
     bytes: usize,
-    /// How many keys there were when they were last looked at.
+    /// Which packets could be read when they were last looked at.
     pub(super) tried_with: u8,
 }
 
@@ -144,6 +144,11 @@ impl Held {
 
     pub(super) fn is_empty(&self) -> bool {
         self.packets.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.packets.len()
     }
 
     pub(super) fn take(&mut self) -> VecDeque<HeldPacket> {
@@ -217,6 +222,9 @@ impl Connection {
         offset: u64,
         data: &[u8],
     ) -> Result<(), TransportError> {
+        if data.is_empty() {
+            return Ok(());
+        }
         if space == Space::Data && matches!(self.handshake.tls, TlsState::Done) {
             return Err(unexpected_message());
         }

@@ -153,6 +153,9 @@ struct Clock {
     received: Instant,
     /// What the idle time-out counts from (RFC 9000 10.1).
     idle_from: Instant,
+    /// What the next sign of life counts from (RFC 9000 10.1.2): the last packet received, or the
+    /// last one asked for.
+    alive_from: Instant,
     /// An ack-eliciting packet was sent since the last packet was received.
     eliciting_sent: bool,
     /// The pacer holds packets back until then.

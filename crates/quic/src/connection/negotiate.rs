@@ -98,6 +98,7 @@ impl Connection {
     pub(super) fn on_version_negotiation(&mut self, now: Instant, versions: &[Version]) {
         let is_stale = self.side == Side::Server
             || self.handshake.heard
+            || self.handshake.retry_scid.is_some()
             || !matches!(self.state, State::Handshaking);
         if is_stale || versions.contains(&self.handshake.first_version) {
             return;

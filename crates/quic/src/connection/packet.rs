@@ -172,16 +172,67 @@ impl Connection {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 impl Connection {
     /// A packet with these bytes as its frames, whatever they are, for tests of the other end.
     pub(crate) fn forge(&mut self, now: Instant, level: Level, frames: &[u8]) -> Vec<u8> {
+        self.forge_bits(now, level, 0, frames)
+    }
+
+    /// How many handshake bytes went out in 1-RTT packets.
+    pub(crate) fn crypto_sent(&mut self) -> u64 {
+        self.handshake
+            .send(Space::Data)
+            .map_or(0, |send| send.end())
+    }
+
+    /// The number of the next 1-RTT packet.
+    pub(crate) fn next_number(&mut self) -> u64 {
+        self.recovery.end(Space::Data)
+    }
+
+    /// Whether packets of a level can be opened and sealed.
+    pub(crate) fn has_keys(&self, level: Level) -> bool {
+        self.protection.has_send(level) && self.protection.has_receive(level)
+    }
+
+    /// Packets that wait for their keys.
+    pub(crate) fn held_packets(&self) -> usize {
+        self.handshake.held.len()
+    }
+
+    /// A Version Negotiation packet with this list arrived.
+    pub(crate) fn hear_versions(&mut self, now: Instant, versions: &[crate::wire::Version]) {
+        self.on_version_negotiation(now, versions);
+    }
+
+    /// What the spin bit of the next packet would be.
+    pub(crate) fn spin_value(&self) -> bool {
+        self.spin.value
+    }
+
+    /// The same with these bits of the first byte set.
+    pub(crate) fn forge_bits(
+        &mut self,
+        now: Instant,
+        level: Level,
+        bits: u8,
+        frames: &[u8],
+    ) -> Vec<u8> {
         use crate::recovery::PathLookup as _;
         let path = self.paths.active();
         let mut out = TransmitBuf::default();
         let room = frames.len() + 200;
-        let packet = self
+        let mut packet = self
             .begin_packet(level.space(), level, path, room, &mut out)
             .unwrap();
+        // Four bytes of packet number, so that nothing has to be padded.
+        out.data.truncate(packet.pn_offset);
+        out.data
+            .extend_from_slice(&(packet.pn as u32).to_be_bytes());
+        packet.payload = out.data.len();
+        packet.pn_len = 4;
+        out.data[packet.start] |= bits | 3;
         out.data.extend_from_slice(frames);
         self.finish_packet(now, packet, None, &mut out).unwrap();
         out.data

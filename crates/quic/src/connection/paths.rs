@@ -115,6 +115,8 @@ impl Connection {
             match event {
                 PathEvent::Migrated { old, new } => {
                     self.stats.migrations = self.stats.migrations.saturating_add(1);
+                    // RFC 9000 17.4: nothing of the old path can be seen in the new one's bits.
+                    self.spin.value = false;
                     self.events.push_back(Event::PathChanged {
                         old: old.remote,
                         new: new.remote,

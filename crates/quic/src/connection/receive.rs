@@ -7,6 +7,7 @@ use super::{Connection, EndpointEvent, State};
 use crate::cid::ResetToken;
 use crate::crypto::{Level, OpenError};
 use crate::error::{TransportError, code};
+use crate::limits::MIN_DATAGRAM;
 use crate::path::{self as paths, PathId};
 use crate::recovery::PathLookup;
 use crate::transmit::{Ecn, PathAddr};
@@ -106,14 +107,36 @@ impl Connection {
                 local_cid: self.local_cids.sequence_of(&parsed.dcid),
                 phase: 0,
             };
-            let new = path.is_none().then_some(datagram);
-            self.receive_packet(&mut arrival, new, &parsed, packet);
+            if let Some(why) = self.is_misplaced(&parsed, datagram) {
+                self.drop_packet(now, why);
+            } else {
+                let new = path.is_none().then_some(datagram);
+                self.receive_packet(&mut arrival, new, &parsed, packet);
+            }
             if !self.is_open() {
                 self.answer_when_closing();
                 return;
             }
             rest = tail;
         }
+    }
+
+    /// Why a packet with a long header is dropped for what stands in its header, if it is.
+    fn is_misplaced(&self, parsed: &Packet, datagram: usize) -> Option<&'static str> {
+        if parsed.kind == PacketType::OneRtt {
+            return None;
+        }
+        // RFC 9000 7.2: the peer's first packet says where it is; later ones cannot change it.
+        let known = match self.side {
+            Side::Server => self.handshake.peer_scid,
+            Side::Client => self.handshake.peer_scid.filter(|_| self.handshake.heard),
+        };
+        if known.is_some_and(|known| known != parsed.scid) {
+            return Some("another source connection ID than before");
+        }
+        // RFC 9000 14.1: so that nobody can have a server do work for less.
+        let is_small = parsed.kind == PacketType::Initial && datagram < MIN_DATAGRAM;
+        (is_small && self.side == Side::Server).then_some("an Initial in a small datagram")
     }
 
     /// Version Negotiation and Retry have no packet number and no protection.
@@ -175,6 +198,7 @@ impl Connection {
                 }
                 arrival.phase = opened.phase;
                 if let Some(datagram) = new
+                    && self.is_open()
                     && !self.admit(arrival, datagram)
                 {
                     return self.drop_packet(now, "the peer may not move");
@@ -184,16 +208,25 @@ impl Connection {
                 self.trace_packet_received(arrival, opened.pn, parsed.packet_len, payload);
                 self.process(arrival, parsed.first, opened.pn, payload);
             }
-            Err(OpenError::NoKeys) if self.may_come(level) => self.hold(arrival, packet),
-            Err(OpenError::NoKeys) => self.drop_packet(now, "no keys"),
-            Err(OpenError::TooShort) => self.drop_packet(now, "too short"),
-            Err(OpenError::Authentication { tail }) => {
+            Err(error) => {
+                // RFC 9001 5.5: what cannot be authenticated changes nothing.
                 if former != self.version {
                     self.switch_version(former);
                 }
-                self.on_forgery(arrival, &tail);
+                self.on_unopened(arrival, error, packet);
             }
-            Err(OpenError::Fatal(error)) => self.fail(now, error),
+        }
+    }
+
+    /// A packet that could not be opened: kept, a stateless reset, or nothing.
+    fn on_unopened(&mut self, arrival: &Arrival, error: OpenError, packet: &[u8]) {
+        let (now, level) = (arrival.now, level_of(arrival.kind));
+        match error {
+            OpenError::NoKeys if self.may_come(level) => self.hold(arrival, packet),
+            OpenError::NoKeys => self.drop_packet(now, "no keys"),
+            OpenError::TooShort => self.drop_packet(now, "too short"),
+            OpenError::Authentication { tail } => self.on_forgery(arrival, &tail),
+            OpenError::Fatal(error) => self.fail(now, error),
         }
     }
 
@@ -281,24 +314,23 @@ impl Connection {
         }
     }
 
-    /// How many kinds of packets can be opened: it changes when keys come.
-    fn key_count(&self) -> u8 {
+    /// Which packets can be opened and processed, a bit for each: it changes when keys come.
+    fn readable(&self) -> u8 {
         let levels = [
             Level::Initial,
             Level::Handshake,
             Level::ZeroRtt,
             Level::OneRtt,
         ];
-        let count = levels
-            .into_iter()
-            .filter(|level| self.protection.has_receive(*level))
-            .count();
-        count as u8
+        levels.into_iter().fold(0, |bits, level| {
+            let is_readable = self.protection.has_receive(level) && !self.must_wait(level);
+            bits << 1 | u8::from(is_readable)
+        })
     }
 
     /// Packets that were kept are looked at again when keys have come.
     fn retry_held(&mut self, now: Instant) {
-        let keys = self.key_count();
+        let keys = self.readable();
         if self.handshake.held.is_empty() || keys == self.handshake.held.tried_with {
             return;
         }
@@ -316,6 +348,7 @@ impl Connection {
         let now = arrival.now;
         self.clock.received = now;
         self.clock.idle_from = now;
+        self.clock.alive_from = now;
         self.clock.eliciting_sent = false;
         if self.side == Side::Client && !self.handshake.heard {
             self.handshake.heard = true;
@@ -336,6 +369,10 @@ impl Connection {
     fn process(&mut self, arrival: &Arrival, first: u8, pn: u64, payload: &[u8]) {
         let now = arrival.now;
         self.stats.packets_received = self.stats.packets_received.saturating_add(1);
+        if !self.is_open() {
+            return self.look_for_close(now, arrival.kind, payload);
+        }
+        let largest = self.received(arrival.space).largest();
         let content = match self.handle_frames(arrival, payload) {
             Ok(content) => content,
             Err(error) => return self.fail(now, error),
@@ -349,7 +386,10 @@ impl Connection {
                 .on_packet(now, pn, content.ack_eliciting, arrival.ecn);
         }
         if arrival.kind == PacketType::OneRtt {
-            self.spin.value = (first & SPIN_BIT != 0) != self.side.is_client();
+            // RFC 9000 17.4: reordered packets do not turn it back.
+            if largest.is_none_or(|largest| largest < pn) {
+                self.spin.value = (first & SPIN_BIT != 0) != self.side.is_client();
+            }
             let local_cid = arrival.local_cid.unwrap_or(0);
             let probing = !content.non_probing;
             self.paths

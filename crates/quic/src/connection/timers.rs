@@ -5,6 +5,7 @@ use weir_core::time::{Duration, Instant};
 
 use super::{Connection, State, Timer};
 use crate::crypto::Level;
+use crate::limits::MIN_PROBE_DATAGRAM;
 use crate::recovery::{LossTimer, PathLookup};
 use crate::wire::Space;
 
@@ -62,6 +63,7 @@ impl Connection {
         }
         if is_due(self.keep_alive_deadline()) {
             self.outbox.ping = true;
+            self.clock.alive_from = now;
         }
         if is_due(self.clock.pacing) {
             self.clock.pacing = None;
@@ -127,8 +129,13 @@ impl Connection {
         self.outcome.resend = resend;
     }
 
-    /// The smallest acknowledgement deadline of the three spaces.
+    /// The smallest acknowledgement deadline of the three spaces; none while no packet can be sent,
+    /// because the address is not validated (RFC 9000 8.1) or the peer gave no connection ID.
     fn ack_deadline(&self) -> Option<Instant> {
+        let path = self.paths.active();
+        if self.paths.send_allowance(path) < MIN_PROBE_DATAGRAM || !self.paths.can_address(path) {
+            return None;
+        }
         self.received
             .iter()
             .filter_map(|received| received.ack_deadline())
@@ -159,7 +166,7 @@ impl Connection {
             Some(idle) => self.config.keep_alive?.min(idle.checked_div(2)?),
             None => self.config.keep_alive?,
         };
-        Some(self.clock.idle_from + every)
+        Some(self.clock.alive_from + every)
     }
 
     fn handshake_deadline(&self) -> Option<Instant> {

@@ -228,7 +228,7 @@ impl Connection {
         // RFC 9000 8.1: three times what was received, counted in every datagram.
         let allowance = self.paths.send_allowance(batch.path);
         let room = room.min(usize::try_from(allowance).unwrap_or(usize::MAX));
-        let gate = self.gate(now, batch, room);
+        let open = self.gate(now, batch, room);
         let mut contents = Contents::default();
         let mut last = None;
         for level in [
@@ -237,6 +237,11 @@ impl Connection {
             Level::ZeroRtt,
             Level::OneRtt,
         ] {
+            // RFC 9000 14.1: a server's Initial that elicits an acknowledgement is expanded, or waits.
+            let gate = match level {
+                Level::Initial if room < MIN_DATAGRAM => Gate::AckOnly,
+                _ => open,
+            };
             if !self.may_send(level) || !self.has_frames(now, level, gate) {
                 continue;
             }
@@ -251,13 +256,6 @@ impl Connection {
             let used = out.data.len().saturating_sub(start);
             let left = room.saturating_sub(used);
             last = self.write_packet(now, batch.path, level, gate, left, &mut contents, out);
-        }
-        if last.is_none() && contents.expand {
-            // What was to follow had nothing to say: PADDING has to go into a packet of its own.
-            let used = out.data.len().saturating_sub(start);
-            let left = room.saturating_sub(used);
-            let level = Level::Initial;
-            last = self.begin_packet(level.space(), level, batch.path, left, out);
         }
         if let Some(last) = last {
             let pad_to = contents.expand.then(|| start.saturating_add(MIN_DATAGRAM));
@@ -299,7 +297,9 @@ impl Connection {
         let end = begin.saturating_add(room).saturating_sub(TAG_LEN);
         // What is last in a datagram that needs no padding may leave its length out.
         let fills = level == Level::OneRtt && !contents.expand;
-        if !self.write_frames(now, &mut packet, gate, end, fills, out) {
+        let says_something = self.write_frames(now, &mut packet, gate, end, fills, out);
+        // The datagram may have to be expanded: a packet of padding does that, too.
+        if !says_something && !contents.expand {
             self.abandon_packet(&packet, out);
             return None;
         }

@@ -51,6 +51,11 @@ impl PathSet {
         self.bind(index)
     }
 
+    /// Whether [`remote_cid`](Self::remote_cid) would find one.
+    pub(crate) fn can_address(&self, path: PathId) -> bool {
+        self.get(path).is_some_and(|path| self.can_bind(path))
+    }
+
     /// Whether the path at `index` has a probe to send, and may.
     fn can_probe(&self, index: usize) -> bool {
         let Some(path) = self.paths.get(index).filter(|path| path.wants_probe()) else {

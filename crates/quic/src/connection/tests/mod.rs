@@ -8,5 +8,10 @@
 )]
 
 mod basics;
+mod closing;
+mod handshaking;
+mod judge;
 mod negotiation;
+mod packets;
 pub(crate) mod pair;
+mod refusals;

@@ -49,7 +49,7 @@ fn version_2_from_the_first_packet() {
 }
 
 /// Two connections in a row of the same client to the same server; the second with early data.
-fn resumed(seed: u64) -> Pair {
+pub(super) fn resumed(seed: u64) -> Pair {
     let tls = Arc::new(client_tls());
     let server = server_config(TransportConfig::default());
     let config = ClientConfig::new(Arc::clone(&tls));

@@ -431,7 +431,12 @@ impl Pair {
     /// gets it.
     pub(crate) fn forge(&mut self, from: End, level: Level, frames: &[u8]) -> Flying {
         let now = self.now;
-        let data = self.end(from).forge(now, level, frames);
+        let mut frames = frames.to_vec();
+        if from == End::Client && level == Level::Initial {
+            // A server takes no Initial in a small datagram.
+            frames.resize(frames.len().max(crate::limits::MIN_DATAGRAM), 0);
+        }
+        let data = self.end(from).forge(now, level, &frames);
         self.flight(from, data)
     }
 

@@ -1,0 +1,290 @@
+//! Handshakes: keys and when they go, sizes, confirmation, what is lost.
+
+use weir_core::time::Duration;
+
+use super::closing::handshake_keys;
+use super::judge::assert_open;
+use super::packets::{kinds, watch};
+use super::pair::{End, Pair, client_config, server_config};
+use crate::config::TransportConfig;
+use crate::connection::Event;
+use crate::crypto::Level;
+use crate::limits::{AMPLIFICATION_FACTOR, MIN_DATAGRAM};
+use crate::wire::Version;
+use crate::wire::header::PacketType;
+
+#[test]
+fn a_client_drops_initial_keys_when_it_sends_handshake() {
+    // Q31
+    let mut pair = Pair::new(140);
+    pair.run_until(|pair| pair.client.has_keys(Level::Handshake));
+    assert!(!pair.client.has_keys(Level::Initial));
+    let mut pair = Pair::new(140);
+    handshake_keys(&mut pair);
+    assert!(pair.client.has_keys(Level::Initial), "none was sent yet");
+}
+
+#[test]
+fn a_server_drops_initial_keys_with_the_first_handshake_packet() {
+    // Q31
+    let mut pair = Pair::new(141);
+    pair.run_until(|pair| pair.server.is_some());
+    assert!(pair.server().has_keys(Level::Initial));
+    pair.run_until(|pair| !pair.server().has_keys(Level::Initial));
+}
+
+#[test]
+fn handshake_keys_go_with_the_confirmation() {
+    // Q32
+    let mut pair = Pair::new(142);
+    pair.run_until(|pair| !pair.client.is_handshaking());
+    assert!(pair.client.has_keys(Level::Handshake) && !pair.client.is_confirmed());
+    pair.run_until(|pair| pair.client.is_confirmed());
+    assert!(!pair.client.has_keys(Level::Handshake));
+    assert!(!pair.server().has_keys(Level::Handshake));
+}
+
+#[test]
+fn packets_that_come_before_their_keys_are_read_later() {
+    // Q34: 1-RTT packets overtake the end of the handshake.
+    let mut pair = Pair::new(143);
+    handshake_keys(&mut pair);
+    let early = pair.forge(End::Server, Level::OneRtt, &[1]);
+    let received = pair.client.stats().packets_received;
+    pair.deliver(early);
+    assert_eq!(pair.client.stats().packets_received, received);
+    let seen = watch(&mut pair);
+    pair.run_until(|pair| !pair.client.is_handshaking());
+    drop(seen);
+    assert!(pair.client.held_packets() == 0, "it was read");
+    pair.establish();
+}
+
+#[test]
+fn handshake_done_is_repeated_until_it_arrives() {
+    // Q57
+    let mut pair = Pair::new(144);
+    let mut dropped = 0;
+    pair.filter = Some(Box::new(move |flying| {
+        let is_short = kinds(&flying.data) == [PacketType::OneRtt];
+        let drop = flying.to == End::Client && is_short && dropped < 6;
+        dropped += u32::from(drop);
+        !drop
+    }));
+    pair.run_until(|pair| pair.client.is_confirmed());
+    assert!(pair.client_events.contains(&Event::Confirmed));
+}
+
+#[test]
+fn initials_are_in_datagrams_of_1200_bytes() {
+    // Q59, Q60: all of the client's, and the server's that ask for an answer; whatever is lost.
+    for seed in 0..30 {
+        let mut pair = Pair::new(145 + seed);
+        let mut count = seed;
+        let seen = watch(&mut pair);
+        let mut keep = pair.filter.take().unwrap();
+        pair.filter = Some(Box::new(move |flying| {
+            let _ = keep(flying);
+            count = count.wrapping_mul(25_214_903_917).wrapping_add(11);
+            count >> 40 & 3 != 0
+        }));
+        pair.establish();
+        for flying in seen.lock().unwrap().iter() {
+            let has_initial = kinds(&flying.data).contains(&PacketType::Initial);
+            // An ACK alone fits into a small one.
+            let is_ack = flying.to == End::Client && flying.data.len() < 100;
+            let is_small = flying.data.len() < MIN_DATAGRAM;
+            assert!(
+                !has_initial || !is_small || is_ack,
+                "{} bytes",
+                flying.data.len()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_blocked_server_is_freed_by_its_client() {
+    // Q58, Q61: all that the server sends is lost until the client asks again.
+    let mut pair = Pair::new(180);
+    let mut dropped = 0;
+    pair.filter = Some(Box::new(move |flying| {
+        let drop = flying.to == End::Client && dropped < 6;
+        dropped += u32::from(drop);
+        !drop
+    }));
+    let mut steps = 0;
+    while !pair.client.is_confirmed() {
+        assert!(pair.step() && steps < 500);
+        steps += 1;
+        assert_within_allowance(&pair);
+    }
+}
+
+/// The server has sent at most three times what the client sent, as long as only Initials came.
+fn assert_within_allowance(pair: &Pair) {
+    let bytes = |end| {
+        let sent = pair.sent.iter().filter(|(from, _)| *from == end);
+        sent.map(|(_, len)| *len as u64).sum::<u64>()
+    };
+    let validated = pair
+        .server
+        .as_ref()
+        .is_some_and(|server| !server.has_keys(Level::Initial));
+    assert!(validated || bytes(End::Server) <= AMPLIFICATION_FACTOR * bytes(End::Client));
+}
+
+#[test]
+fn a_server_that_may_not_send_does_not_spin() {
+    // Q58, C11: an acknowledgement that is due, and no allowance to send it with.
+    let mut pair = Pair::connected(181);
+    pair.client_addr = "10.9.9.9:999".parse().unwrap();
+    let frames = [1, 0, 0];
+    pair.inject(End::Client, Level::OneRtt, &frames);
+    pair.filter = Some(Box::new(|_| false));
+    pair.run_for(Duration::from_secs(5));
+    let (at, timer) = pair.server().poll_timeout().unwrap();
+    assert!(at > pair.now, "{timer:?}");
+}
+
+#[test]
+fn a_lossy_handshake_and_a_mebibyte_arrive_whole() {
+    // Q175: 30 % loss, duplication and reordering; 30 % corruption.
+    for (seed, corrupt) in [(190, false), (191, true), (192, false), (193, true)] {
+        let mut pair = Pair::new(seed);
+        let mut state = seed;
+        pair.filter = Some(Box::new(move |flying| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let dice = state >> 33;
+            if dice % 10 >= 3 {
+                flying.at += Duration::from_millis(dice / 10 % 7);
+                return true;
+            }
+            if corrupt {
+                let at = dice as usize % flying.data.len();
+                flying.data[at] ^= 0x10;
+            }
+            corrupt
+        }));
+        pair.run_until(|pair| pair.client.is_confirmed());
+        let data: Vec<u8> = (0..1_u32 << 20).map(|n| (n * 7 >> 5) as u8).collect();
+        let key = pair.open(End::Client);
+        let inbound = {
+            let now = pair.now;
+            let mut rest = bytes::Bytes::from(data.clone());
+            pair.client.write(now, key, &mut rest).unwrap();
+            assert!(rest.is_empty());
+            pair.client.finish(now, key);
+            pair.accept_stream(End::Server)
+        };
+        assert!(pair.read_all(End::Server, inbound) == data);
+    }
+}
+
+#[test]
+fn a_list_of_versions_after_the_first_answer_is_ignored() {
+    // Q19
+    let mut pair = Pair::new(182);
+    handshake_keys(&mut pair);
+    pair.client.hear_versions(pair.now, &[Version(0x5a5a_5a5a)]);
+    assert!(pair.client.is_open());
+    assert_handshakes(pair);
+}
+
+#[test]
+fn a_list_with_the_version_that_was_tried_is_ignored() {
+    // Q19
+    let mut pair = Pair::new(183);
+    let versions = [Version(0x5a5a_5a5a), Version::V1];
+    pair.client.hear_versions(pair.now, &versions);
+    assert!(pair.client.is_open());
+    assert_handshakes(pair);
+}
+
+fn assert_handshakes(mut pair: Pair) {
+    pair.filter = None;
+    pair.establish();
+    assert_open(&mut pair);
+}
+
+#[test]
+fn a_list_without_it_ends_the_attempt() {
+    // Q20, Q24: no version is tried because a list, which nobody signs, names it: no downgrade.
+    let mut pair = Pair::new(184);
+    pair.client.hear_versions(pair.now, &[Version::V2]);
+    assert!(pair.client.is_drained());
+    assert_eq!(pair.client.version(), Version::V1);
+    assert!(
+        pair.client
+            .close_reason()
+            .unwrap()
+            .reason
+            .contains("does not speak")
+    );
+}
+
+#[test]
+fn silence_from_the_server_ends_the_attempt_in_time() {
+    // practice: the handshake has a time-out of its own.
+    let config = TransportConfig {
+        handshake_timeout: Duration::from_secs(3),
+        ..TransportConfig::default()
+    };
+    let server = server_config(TransportConfig::default());
+    let mut pair = Pair::with(185, client_config(config), server);
+    pair.filter = Some(Box::new(|_| false));
+    let begin = pair.now;
+    pair.run_until(|pair| pair.client.is_drained());
+    let took = pair.now.saturating_duration_since(begin);
+    assert_eq!(took, Duration::from_secs(3));
+}
+
+#[test]
+fn the_same_input_gives_the_same_output() {
+    // Q179: clock, randomness and network come from outside. TLS has randomness of its own, so
+    // sizes and times are compared, not sealed bytes.
+    let run = || {
+        let mut pair = Pair::connected(186);
+        let key = pair.open(End::Client);
+        pair.send_all(End::Client, key, &[5; 100_000]);
+        let inbound = pair.accept_stream(End::Server);
+        let got = pair.read_all(End::Server, inbound);
+        pair.run_for(Duration::from_secs(3));
+        (
+            pair.sent,
+            got,
+            pair.client.stats().rtt,
+            pair.client.poll_timeout(),
+        )
+    };
+    let (first, second) = (run(), run());
+    assert_eq!(first.0.len(), second.0.len());
+    assert_eq!((first.1, first.2, first.3), (second.1, second.2, second.3));
+}
+
+#[test]
+fn datagrams_do_not_block_and_the_oldest_goes() {
+    // Q160
+    let config = TransportConfig {
+        datagram_send_buffer: 3000,
+        ..TransportConfig::default()
+    };
+    let server = server_config(TransportConfig::default());
+    let mut pair = Pair::with(187, client_config(config), server);
+    pair.establish();
+    for n in 0..10 {
+        let data = bytes::Bytes::from(vec![n; 1000]);
+        pair.client.send_datagram(data).unwrap();
+    }
+    pair.run_idle();
+    let mut got = Vec::new();
+    while let Some(data) = pair.server().recv_datagram() {
+        got.push(data[0]);
+    }
+    assert!(
+        got.len() <= 3 && got.ends_with(&[9]) && !got.contains(&0),
+        "{got:?}"
+    );
+}
