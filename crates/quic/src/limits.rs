@@ -123,3 +123,5 @@ pub const MIN_ACK_DELAY: u64 = 1_000;
 pub const MAX_TOKEN: usize = 512;
 /// Stateless reset tokens of one connection that the endpoint is told of at a time.
 pub const MAX_RESET_TOKENS: usize = 32;
+/// How long a connection is quiet before it gives back memory that only traffic needs.
+pub const REST_AFTER: Duration = Duration::from_secs(1);

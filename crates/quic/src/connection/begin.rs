@@ -210,6 +210,7 @@ impl Connection {
                 alive_from: now,
                 eliciting_sent: false,
                 pacing: None,
+                rest: None,
                 early_keys: None,
             },
             log: Vec::new(),

@@ -106,6 +106,8 @@ pub enum Timer {
     Streams,
     /// Own connection IDs are replaced.
     ConnectionIds,
+    /// Nothing came or went for a while: memory is given back.
+    Rest,
     /// The closing or draining period ends (RFC 9000 10.2).
     Close,
 }
@@ -126,6 +128,7 @@ impl Timer {
             Timer::Keys => "keys",
             Timer::Streams => "streams",
             Timer::ConnectionIds => "connection_ids",
+            Timer::Rest => "rest",
             Timer::Close => "close",
         }
     }

@@ -160,6 +160,8 @@ struct Clock {
     eliciting_sent: bool,
     /// The pacer holds packets back until then.
     pacing: Option<Instant>,
+    /// When memory that only traffic needs is given back.
+    rest: Option<Instant>,
     /// Keys of early data are kept until then (RFC 9001 4.9.3).
     early_keys: Option<Instant>,
 }

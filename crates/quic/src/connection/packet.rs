@@ -141,6 +141,7 @@ impl Connection {
 
     /// What the recovery and the clocks must know of a packet that goes out.
     fn note_sent(&mut self, now: Instant, packet: &Building, size: usize) {
+        self.stir(now);
         if packet.ack_eliciting && !self.clock.eliciting_sent {
             // RFC 9000 10.1: the first one after something was received restarts the idle time-out.
             self.clock.eliciting_sent = true;

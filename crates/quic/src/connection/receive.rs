@@ -347,6 +347,7 @@ impl Connection {
     fn on_authentic(&mut self, arrival: &Arrival, parsed: &Packet) {
         let now = arrival.now;
         self.clock.received = now;
+        self.stir(now);
         self.clock.idle_from = now;
         self.clock.alive_from = now;
         self.clock.eliciting_sent = false;

@@ -5,8 +5,8 @@ use weir_core::time::{Duration, Instant};
 
 use super::{Connection, State, Timer};
 use crate::crypto::Level;
-use crate::limits::MIN_PROBE_DATAGRAM;
-use crate::recovery::{LossTimer, PathLookup};
+use crate::limits::{MIN_PROBE_DATAGRAM, REST_AFTER};
+use crate::recovery::{LossTimer, Outcome, PathLookup};
 use crate::wire::Space;
 
 impl Connection {
@@ -40,6 +40,7 @@ impl Connection {
             named(self.clock.early_keys, Timer::Keys),
             named(self.streams.poll_timeout(), Timer::Streams),
             named(self.local_cids.timeout(), Timer::ConnectionIds),
+            named(self.clock.rest, Timer::Rest),
         ];
         deadlines.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
@@ -85,6 +86,29 @@ impl Connection {
         if is_due(self.local_cids.timeout()) {
             self.local_cids.on_timeout(now);
         }
+        if is_due(self.clock.rest) {
+            self.rest(now);
+        }
+    }
+
+    /// Nothing came or went for a while: memory that only traffic needs is given back.
+    fn rest(&mut self, now: Instant) {
+        if self.recovery.in_flight_total() > 0 {
+            self.clock.rest = Some(now + REST_AFTER);
+            return;
+        }
+        self.clock.rest = None;
+        self.recovery.release_memory();
+        self.paths.release_memory();
+        self.log = Vec::new();
+        self.outcome = Outcome::default();
+        self.events.shrink_to_fit();
+        self.endpoint_events.shrink_to_fit();
+    }
+
+    /// Something came or went.
+    pub(super) fn stir(&mut self, now: Instant) {
+        self.clock.rest = Some(now + REST_AFTER);
     }
 
     fn loss_timer(&self) -> Option<(Instant, LossTimer)> {

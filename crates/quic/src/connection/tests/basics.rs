@@ -75,3 +75,20 @@ fn silence_ends_the_connection_without_a_word() {
     assert_eq!(pair.client.close_reason().unwrap().by, Initiator::Timer);
     assert_eq!(pair.sent.len(), sent);
 }
+
+#[test]
+fn a_quiet_connection_gives_memory_back_once() {
+    // Q88
+    let mut pair = Pair::connected(5);
+    let key = pair.open(End::Client);
+    pair.send_all(End::Client, key, &[1; 500_000]);
+    let inbound = pair.accept_stream(End::Server);
+    pair.read_all(End::Server, inbound);
+    pair.run_idle();
+    pair.run_for(Duration::from_millis(500));
+    let busy = pair.client.recovery.memory();
+    pair.run_for(Duration::from_secs(2));
+    assert!(pair.client.recovery.memory() < busy);
+    let (_, timer) = pair.client.poll_timeout().unwrap();
+    assert_eq!(timer, crate::connection::Timer::Idle);
+}
