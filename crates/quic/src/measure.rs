@@ -3,6 +3,7 @@
 mod protection;
 
 pub use protection::{Maker, ProtectionLine};
+pub use crate::stream::measure::StreamsLine;
 
 use weir_core::congestion::Algorithm;
 use weir_core::rng::rng_from_seed;

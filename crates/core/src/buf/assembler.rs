@@ -2,6 +2,7 @@
 
 #![deny(clippy::arithmetic_side_effects)]
 
+use core::ops::Range;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -15,7 +16,6 @@ const KEEP_CHUNKS: usize = 16;
 const SMALL_REST: usize = 4096;
 
 const PAGE_BYTES: u64 = PAGE as u64;
-const WORD: u64 = 64;
 
 /// Bytes would lie farther ahead than the assembler holds.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -252,7 +252,7 @@ impl Assembler {
                 }
             }
             self.end = self.end.saturating_add(to.saturating_sub(from) as u64);
-            self.ahead.put_back(page, to, chunks);
+            self.ahead.put_back(page, from..to, chunks);
         }
         if self.ahead.count == 0 {
             self.ahead.clear(chunks);
@@ -319,14 +319,15 @@ impl Ahead {
         {
             self.first = self.first.saturating_add(1);
             if let Some(page) = page {
-                removed = removed.saturating_add(page.count());
+                let held = page.bits.iter().map(|bits| count(*bits));
+                removed = held.fold(removed, u64::saturating_add);
                 chunks.give_page(page);
             }
         }
         if self.first == number(offset)
             && let Some(Some(page)) = self.pages.front_mut()
         {
-            removed = removed.saturating_add(page.clear_below(page_offset(offset)));
+            removed = removed.saturating_add(page.remove(0, page_offset(offset)));
         }
         self.count = self.count.saturating_sub(removed);
         removed
@@ -348,14 +349,14 @@ impl Ahead {
         Some((page, from, from.saturating_add(run)))
     }
 
-    /// Puts back the page that was taken, with nothing below `to` in it any more.
-    fn put_back(&mut self, mut page: Box<Page>, to: usize, chunks: &mut Chunks) {
-        if to >= PAGE {
+    /// Puts back the page that was taken, of which the bytes of `run` were moved out.
+    fn put_back(&mut self, mut page: Box<Page>, run: Range<usize>, chunks: &mut Chunks) {
+        if run.end >= PAGE {
             self.pages.pop_front();
             self.first = self.first.saturating_add(1);
             chunks.give_page(page);
         } else {
-            page.clear_below(to);
+            page.remove(run.start, run.end);
             if let Some(slot) = self.pages.front_mut() {
                 *slot = Some(page);
             }
@@ -382,72 +383,69 @@ impl Page {
         };
         place.copy_from_slice(data);
         let mut new: u64 = 0;
-        for (word, mask) in masks(at, to) {
-            if let Some(bits) = self.bits.get_mut(word) {
-                new = new.saturating_add(u64::from((mask & !*bits).count_ones()));
-                *bits |= mask;
-            }
-        }
+        self.each_word(at, to, |bits, mask| {
+            new = new.saturating_add(count(mask & !*bits));
+            *bits |= mask;
+        });
         new
     }
 
-    /// How many bytes are there.
-    fn count(&self) -> u64 {
-        let ones = self.bits.iter().map(|bits| u64::from(bits.count_ones()));
-        ones.fold(0, u64::saturating_add)
+    /// Forgets the bytes from..to and says how many of them were there.
+    fn remove(&mut self, from: usize, to: usize) -> u64 {
+        let mut removed: u64 = 0;
+        self.each_word(from, to, |bits, mask| {
+            removed = removed.saturating_add(count(mask & *bits));
+            *bits &= !mask;
+        });
+        removed
     }
 
-    /// Forgets the bytes below `to` and says how many that were.
-    fn clear_below(&mut self, to: usize) -> u64 {
-        let mut cleared: u64 = 0;
-        for (word, mask) in masks(0, to) {
-            if let Some(bits) = self.bits.get_mut(word) {
-                cleared = cleared.saturating_add(u64::from((mask & *bits).count_ones()));
-                *bits &= !mask;
+    /// Calls `change` with each word that the bits from..to lie in, and the mask of those bits.
+    #[inline]
+    fn each_word(&mut self, from: usize, to: usize, mut change: impl FnMut(&mut u64, u64)) {
+        let Some(last) = to.checked_sub(1).filter(|last| *last >= from) else {
+            return;
+        };
+        let Some([first, rest @ ..]) = self.bits.get_mut(from >> 6..=last >> 6) else {
+            return;
+        };
+        let low = u64::MAX << (from & 63);
+        let high = u64::MAX >> 63_usize.saturating_sub(last & 63);
+        match rest {
+            [] => change(first, low & high),
+            [whole @ .., last] => {
+                change(first, low);
+                whole.iter_mut().for_each(|bits| change(bits, u64::MAX));
+                change(last, high);
             }
         }
-        cleared
     }
 
     /// How many bytes are there from `from` on without a gap.
     fn run(&self, from: usize) -> usize {
-        let (mut word, bit) = (from >> 6, from & 63);
-        let Some(bits) = self.bits.get(word) else {
+        let bit = from & 63;
+        let Some([first, rest @ ..]) = self.bits.get(from >> 6..) else {
             return 0;
         };
-        let mut run = (bits >> bit).trailing_ones() as usize;
+        let run = (first >> bit).trailing_ones() as usize;
         if bit.saturating_add(run) < 64 {
             return run;
         }
-        word = word.saturating_add(1);
-        while let Some(bits) = self.bits.get(word) {
-            let ones = bits.trailing_ones() as usize;
-            run = run.saturating_add(ones);
-            if ones < 64 {
-                break;
-            }
-            word = word.saturating_add(1);
-        }
-        run
+        let whole = rest.iter().take_while(|bits| **bits == u64::MAX).count();
+        let last = rest.get(whole).map_or(0, |bits| bits.trailing_ones());
+        let run = run.saturating_add(whole.saturating_mul(64));
+        run.saturating_add(last as usize)
     }
 }
 
-/// The words that the bits from..to lie in, each with the mask of those bits.
-fn masks(from: usize, to: usize) -> impl Iterator<Item = (usize, u64)> {
-    let words = (from >> 6)..to.div_ceil(64);
-    words.map(move |word| {
-        let start = word.saturating_mul(64);
-        let low = from.saturating_sub(start).min(64);
-        let high = to.saturating_sub(start).min(64);
-        (word, below(high) & !below(low))
-    })
-}
-
-/// The lowest `bits` bits.
-const fn below(bits: usize) -> u64 {
+/// How many bits are set. Nearly always all or none: without a processor's own instruction for it,
+/// counting takes longer than looking.
+#[inline]
+fn count(bits: u64) -> u64 {
     match bits {
-        64.. => u64::MAX,
-        _ => (1u64 << bits).wrapping_sub(1),
+        0 => 0,
+        u64::MAX => 64,
+        _ => u64::from(bits.count_ones()),
     }
 }
 
@@ -461,7 +459,7 @@ const fn page_offset(offset: u64) -> usize {
     (offset & (PAGE_BYTES.wrapping_sub(1))) as usize
 }
 
-const _: () = assert!(PAGE_BYTES.is_power_of_two() && PAGE_BYTES.is_multiple_of(WORD));
+const _: () = assert!(PAGE.is_power_of_two() && PAGE >= 64);
 
 #[cfg(test)]
 mod tests {

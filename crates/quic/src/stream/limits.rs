@@ -11,7 +11,7 @@ pub(crate) const REMEMBERED_SIZES: usize = 32;
 pub(crate) const MEMORY_STEP: u64 = 16 * 1024;
 
 /// Send buffers and assemblers without a stream that are kept for the next one, of each kind.
-pub(crate) const KEPT_BUFFERS: usize = 32;
+pub(crate) const KEPT_BUFFERS: usize = 128;
 
 /// Bytes of chunks that streams may hold generously, before chunks follow closely what they hold.
 pub(crate) const AMPLE_CHUNKS: usize = 4 * 1024 * 1024;

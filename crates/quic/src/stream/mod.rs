@@ -17,6 +17,8 @@ mod event;
 mod half;
 mod ids;
 pub(crate) mod limits;
+#[cfg(feature = "measure")]
+pub(crate) mod measure;
 mod memory;
 mod open;
 mod read;
