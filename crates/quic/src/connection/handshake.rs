@@ -42,6 +42,8 @@ pub(super) struct Handshake {
     pub(super) token: Bytes,
     /// Client: a packet of the server was processed, so that Retry and Version Negotiation come too late.
     pub(super) heard: bool,
+    /// Client: the server has answered the ClientHello, or has changed the version.
+    pub(super) is_version_settled: bool,
     /// The versions that this side speaks, the preferred one first.
     pub(super) versions: Vec<Version>,
     /// The version of the first Initial.
@@ -177,6 +179,7 @@ impl Handshake {
             peer_scid: None,
             token: Bytes::new(),
             heard: false,
+            is_version_settled: false,
             versions,
             first_version,
             zero_rtt: ZeroRtt::None,
@@ -233,6 +236,7 @@ impl Connection {
         if slot.is_none() && space != Space::Data {
             return Ok(());
         }
+        self.handshake.is_version_settled = true;
         let stream = slot.get_or_insert_with(CryptoStream::new);
         let chunks = &mut self.handshake.chunks;
         stream.recv.insert(offset, data, chunks).map_err(|_| {

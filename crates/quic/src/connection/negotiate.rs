@@ -44,10 +44,12 @@ impl Connection {
     }
 
     /// Client: an Initial came in another version than was sent. True when the server may do that:
-    /// before anything else was heard, and to a version that was offered (RFC 9369 section 4.1).
+    /// to a version that was offered, once, and before anything of its ClientHello's answer came. It
+    /// may have acknowledged a part of the ClientHello in the first version before (RFC 9369
+    /// section 4.1).
     pub(super) fn follow_version(&mut self, version: Version) -> bool {
         let may = matches!(self.state, State::Handshaking)
-            && !self.handshake.heard
+            && !self.handshake.is_version_settled
             && self.handshake.versions.contains(&version);
         if may {
             self.switch_version(version);
@@ -58,6 +60,7 @@ impl Connection {
     /// Client: the packet of the other version is the server's: TLS makes its keys for it from now on.
     pub(super) fn settle_version(&mut self) -> bool {
         let version = self.version;
+        self.handshake.is_version_settled = version != self.handshake.first_version;
         match &mut self.handshake.tls {
             TlsState::Running(tls) => tls.switch_version(version),
             _ => false,
