@@ -194,7 +194,7 @@ impl Connection {
     /// What congestion control and pacing let into the next datagram.
     fn gate(&mut self, now: Instant, batch: &Batch, size: usize) -> Gate {
         let has_probe = self.outbox.probes.iter().any(|count| *count > 0);
-        if has_probe {
+        if has_probe || self.handshake_starves() {
             return Gate::Open;
         }
         if !self.recovery.may_send(Space::Data) {
@@ -213,6 +213,19 @@ impl Connection {
             return Gate::AckOnly;
         }
         Gate::Open
+    }
+
+    /// Handshake bytes wait, and nothing is in flight that a time-out would be set for: the window
+    /// may be taken by 1-RTT packets, for which none is before the handshake is confirmed (RFC 9002
+    /// 6.2.1). One packet goes as a probe would.
+    fn handshake_starves(&self) -> bool {
+        !self.is_confirmed()
+            && [Level::Initial, Level::Handshake].into_iter().any(|level| {
+                let space = level.space();
+                self.protection.has_send(level)
+                    && self.handshake.crypto_pending(space)
+                    && !self.recovery.has_eliciting_in_flight(space)
+            })
     }
 
     /// One datagram of as many coalesced packets as have something to say, at most `room` bytes.
