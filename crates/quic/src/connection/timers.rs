@@ -9,6 +9,9 @@ use crate::limits::{MIN_PROBE_DATAGRAM, REST_AFTER};
 use crate::recovery::{LossTimer, Outcome, PathLookup};
 use crate::wire::Space;
 
+/// Bytes of the smallest room that a packet of any kind is begun in.
+const LEAST_PACKET: u64 = 128;
+
 impl Connection {
     /// The next time at which [`Connection::handle_timeout`] has something to do, with its reason;
     /// `None` when only a datagram or a call can change anything.
@@ -30,7 +33,10 @@ impl Connection {
         let named = |at: Option<Instant>, timer| at.map(|at| (at, timer));
         let deadlines = [
             loss,
-            named(self.ack_deadline(), Timer::AckDelay),
+            named(
+                self.ack_deadline().filter(|_| !self.is_blocked()),
+                Timer::AckDelay,
+            ),
             named(self.clock.pacing, Timer::Pacing),
             named(self.idle_deadline(), Timer::Idle),
             named(self.keep_alive_deadline(), Timer::KeepAlive),
@@ -116,9 +122,10 @@ impl Connection {
     }
 
     /// A server that has used up what it may send to an address not yet validated (RFC 9002
-    /// 6.2.2.1).
+    /// 6.2.2.1): what is left has no room for a packet.
     fn is_blocked(&self) -> bool {
-        self.side.is_server() && self.paths.send_allowance(self.paths.active()) == 0
+        let left = self.paths.send_allowance(self.paths.active());
+        self.side.is_server() && left < LEAST_PACKET
     }
 
     fn on_loss_timeout(&mut self, now: Instant) {
