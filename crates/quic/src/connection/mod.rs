@@ -223,6 +223,10 @@ impl Connection {
         if let Some(event) = self.events.pop_front() {
             return Some(event);
         }
+        if !self.is_open() {
+            // `Closed` was said: it means every stream, whatever was to be said of one.
+            return None;
+        }
         self.poll_stream_event()
     }
 

@@ -117,10 +117,12 @@ impl Connection {
                     self.stats.migrations = self.stats.migrations.saturating_add(1);
                     // RFC 9000 17.4: nothing of the old path can be seen in the new one's bits.
                     self.spin.value = false;
-                    self.events.push_back(Event::PathChanged {
-                        old: old.remote,
-                        new: new.remote,
-                    });
+                    if self.is_open() {
+                        self.events.push_back(Event::PathChanged {
+                            old: old.remote,
+                            new: new.remote,
+                        });
+                    }
                 }
                 PathEvent::Ended(path) => {
                     self.recovery
