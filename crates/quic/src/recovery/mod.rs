@@ -444,6 +444,20 @@ impl Skipper {
 }
 
 #[cfg(test)]
+impl Recovery {
+    /// The sizes of all packets that are in flight, counted anew; on one path only, if one is given.
+    pub(crate) fn unacknowledged(&self, path: Option<crate::path::PathId>) -> u64 {
+        let spaces = self.spaces.0.iter();
+        let packets = spaces.flat_map(|space| space.sent.iter());
+        packets
+            .filter(|packet| packet.is_in_flight() && !packet.is_done())
+            .filter(|packet| path.is_none_or(|path| packet.path == path))
+            .map(|packet| u64::from(packet.size))
+            .sum()
+    }
+}
+
+#[cfg(test)]
 mod ack_tests;
 #[cfg(test)]
 mod congestion_tests;

@@ -79,6 +79,35 @@ pub struct StreamStats {
     pub held_by: Holds,
 }
 
+/// Where the connection's credit stands, for tests that look at both ends.
+#[cfg(test)]
+#[derive(Clone, Debug)]
+pub(crate) struct Credit {
+    /// Stream bytes sent, each counted once.
+    pub(crate) sent: u64,
+    /// How many may be sent.
+    pub(crate) send_limit: u64,
+    /// Stream bytes received, gaps included.
+    pub(crate) received: u64,
+    /// How many the peer may send.
+    pub(crate) recv_limit: u64,
+    /// Received and not read, gaps included.
+    pub(crate) unread: u64,
+}
+
+#[cfg(test)]
+impl Streams {
+    pub(crate) fn credit(&self) -> Credit {
+        Credit {
+            sent: self.send.sent(),
+            send_limit: self.send.limit(),
+            received: self.recv.received(),
+            recv_limit: self.recv.received().saturating_add(self.recv.remaining()),
+            unread: self.recv.buffered(),
+        }
+    }
+}
+
 impl Streams {
     /// The counters, and where the streams stand now.
     pub(crate) fn stats(&self) -> StreamsStats {

@@ -15,3 +15,4 @@ mod negotiation;
 mod packets;
 pub(crate) mod pair;
 mod refusals;
+mod sim;

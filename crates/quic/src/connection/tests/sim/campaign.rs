@@ -1,0 +1,56 @@
+//! Many seeds, each a run of its own, everything checked after every step.
+
+use weir_sim::check;
+
+use super::draw::{self, Mix};
+use super::run::Run;
+
+fn run(seed: u64, mix: Mix) {
+    let plan = draw::plan(seed, mix);
+    Run::new(seed, plan).finish();
+}
+
+#[test]
+fn anything_may_happen() {
+    // Q175, Q179
+    check(400, |seed| run(seed, Mix::All));
+}
+
+#[test]
+fn bad_links_deliver_everything() {
+    // Q175
+    check(150, |seed| run(seed, Mix::Transfer));
+}
+
+#[test]
+fn connections_survive_moves() {
+    // Q104
+    check(200, |seed| run(seed, Mix::Paths));
+}
+
+#[test]
+fn connections_end_at_any_moment() {
+    // Q122
+    check(250, |seed| run(seed, Mix::Ends));
+}
+
+/// Seeds that showed a fault once, each with what it was.
+#[test]
+fn seeds_that_failed_before() {
+    let seeds = [
+        // The server acknowledged half a ClientHello in version 1 and answered all of it in version 2.
+        (4, Mix::All),
+        // A keep-alive was due again and again once its PING was lost.
+        (57, Mix::Transfer),
+        // Lost handshake bytes waited for a window that 1-RTT packets held which nobody could acknowledge.
+        (300, Mix::All),
+        // An acknowledgement was due on a path on which nothing might be sent.
+        (183, Mix::All),
+        // Frames were handled, and events told, after the connection was closed.
+        (767, Mix::All),
+        (2, Mix::All),
+    ];
+    for (seed, mix) in seeds {
+        run(seed, mix);
+    }
+}
