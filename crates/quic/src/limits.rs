@@ -109,8 +109,6 @@ pub const MAX_FOREIGN_TICKETS: usize = 8;
 /// Handshake bytes ahead of what TLS has read that are kept, for each level (RFC 9000 section 7.5
 /// asks for 4,096 at least; certificate chains are larger).
 pub const MAX_CRYPTO_BUFFER: u64 = 64 * 1024;
-/// Gaps in one level's handshake bytes.
-pub const MAX_CRYPTO_GAPS: usize = 64;
 /// Packets kept until their keys come (RFC 9001 section 5.7) ...
 pub const MAX_HELD_DATAGRAMS: usize = 16;
 /// ... and their bytes together.
@@ -121,7 +119,5 @@ pub const ACK_DELAY_EXPONENT: u8 = 3;
 pub const MIN_ACK_DELAY: u64 = 1_000;
 /// Largest address-validation token that is kept, in bytes.
 pub const MAX_TOKEN: usize = 512;
-/// Stateless reset tokens of one connection that the endpoint is told of at a time.
-pub const MAX_RESET_TOKENS: usize = 32;
 /// How long a connection is quiet before it gives back memory that only traffic needs.
 pub const REST_AFTER: Duration = Duration::from_secs(1);

@@ -209,6 +209,11 @@ impl Handshake {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn crypto_memory(&self) -> usize {
+        self.chunks.in_use()
+    }
+
     pub(super) fn discard(&mut self, space: Space) {
         if let Some(stream) = self.crypto.get_mut(space.index()) {
             *stream = None;

@@ -207,6 +207,25 @@ impl Connection {
         self.on_version_negotiation(now, versions);
     }
 
+    /// Whether packets of a level can be sealed.
+    pub(crate) fn can_seal(&self, level: Level) -> bool {
+        self.protection.has_send(level)
+    }
+
+    /// Bytes that handshake bytes take.
+    pub(crate) fn crypto_memory(&self) -> usize {
+        self.handshake.crypto_memory()
+    }
+
+    /// Bytes that grow with what a peer sends: streams, paths, connection IDs, news.
+    pub(crate) fn memory(&self) -> usize {
+        self.memory.used() as usize
+            + self.paths.memory()
+            + self.local_cids.memory()
+            + self.events.capacity() * size_of::<super::Event>()
+            + self.endpoint_events.capacity() * size_of::<super::EndpointEvent>()
+    }
+
     /// What the spin bit of the next packet would be.
     pub(crate) fn spin_value(&self) -> bool {
         self.spin.value

@@ -7,10 +7,12 @@
     clippy::arithmetic_side_effects
 )]
 
+mod attacks;
 mod basics;
 mod closing;
 mod handshaking;
 mod judge;
+mod matrix;
 mod negotiation;
 mod packets;
 pub(crate) mod pair;
