@@ -13,6 +13,10 @@
 
 #![allow(dead_code, reason = "the parts land one by one, the connection last")]
 
+// The harnesses of `fuzz/` name the crate from outside, and are run as tests here, too.
+#[cfg(test)]
+extern crate self as weir_quic;
+
 pub mod cid;
 mod config;
 mod connection;
@@ -20,7 +24,7 @@ mod crypto;
 mod endpoint;
 mod error;
 pub mod limits;
-#[cfg(feature = "measure")]
+#[cfg(any(test, feature = "measure"))]
 #[doc(hidden)]
 pub mod measure;
 mod path;

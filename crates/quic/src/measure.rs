@@ -11,12 +11,20 @@ use weir_core::rtt::Rtt;
 use weir_core::slab::Key;
 use weir_core::time::{Duration, Instant};
 
+use crate::connection::Connection;
+use crate::crypto::Level;
 use crate::path::PathId;
 use crate::recovery::{
     AckInfo, Outcome, PathLookup, PathRecovery, Recovery, RecoveryConfig, SentPacket,
 };
 use crate::sent::SentFrame;
 use crate::wire::{Side, Space};
+
+/// A 1-RTT packet of this end with these bytes as its frames, whatever they are: what a peer that
+/// keeps no rule could send. `None` when none can be sealed.
+pub fn forge(connection: &mut Connection, now: Instant, frames: &[u8]) -> Option<Vec<u8>> {
+    connection.forge_bits(now, Level::OneRtt, 0, frames)
+}
 
 const PATH: PathId = PathId(0);
 const SIZE: u16 = 1452;

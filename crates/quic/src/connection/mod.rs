@@ -22,6 +22,8 @@ mod paths;
 mod receive;
 mod settle;
 mod stats;
+#[cfg(any(test, feature = "measure"))]
+mod testing;
 mod timers;
 mod transmit;
 mod write;

@@ -25,8 +25,8 @@ pub(super) struct Building {
     /// Where its payload begins.
     pub(super) payload: usize,
     pub(super) pn: u64,
-    pn_offset: usize,
-    pn_len: usize,
+    pub(super) pn_offset: usize,
+    pub(super) pn_len: usize,
     /// What a long header left to be filled in.
     long: Option<Written>,
     pub(super) ack_eliciting: bool,
@@ -169,92 +169,5 @@ impl Connection {
     pub(super) fn abandon_packet(&mut self, packet: &Building, out: &mut TransmitBuf) {
         out.data.truncate(packet.start);
         self.log.clear();
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
-impl Connection {
-    /// A packet with these bytes as its frames, whatever they are, for tests of the other end.
-    pub(crate) fn forge(&mut self, now: Instant, level: Level, frames: &[u8]) -> Vec<u8> {
-        self.forge_bits(now, level, 0, frames)
-    }
-
-    /// How many handshake bytes went out in 1-RTT packets.
-    pub(crate) fn crypto_sent(&mut self) -> u64 {
-        self.handshake
-            .send(Space::Data)
-            .map_or(0, |send| send.end())
-    }
-
-    /// The number of the next 1-RTT packet.
-    pub(crate) fn next_number(&mut self) -> u64 {
-        self.recovery.end(Space::Data)
-    }
-
-    /// Whether packets of a level can be opened and sealed.
-    pub(crate) fn has_keys(&self, level: Level) -> bool {
-        self.protection.has_send(level) && self.protection.has_receive(level)
-    }
-
-    /// Packets that wait for their keys.
-    pub(crate) fn held_packets(&self) -> usize {
-        self.handshake.held.len()
-    }
-
-    /// A Version Negotiation packet with this list arrived.
-    pub(crate) fn hear_versions(&mut self, now: Instant, versions: &[crate::wire::Version]) {
-        self.on_version_negotiation(now, versions);
-    }
-
-    /// Whether packets of a level can be sealed.
-    pub(crate) fn can_seal(&self, level: Level) -> bool {
-        self.protection.has_send(level)
-    }
-
-    /// Bytes that handshake bytes take.
-    pub(crate) fn crypto_memory(&self) -> usize {
-        self.handshake.crypto_memory()
-    }
-
-    /// Bytes that grow with what a peer sends: streams, paths, connection IDs, news.
-    pub(crate) fn memory(&self) -> usize {
-        self.memory.used() as usize
-            + self.paths.memory()
-            + self.local_cids.memory()
-            + self.events.capacity() * size_of::<super::Event>()
-            + self.endpoint_events.capacity() * size_of::<super::EndpointEvent>()
-    }
-
-    /// What the spin bit of the next packet would be.
-    pub(crate) fn spin_value(&self) -> bool {
-        self.spin.value
-    }
-
-    /// The same with these bits of the first byte set.
-    pub(crate) fn forge_bits(
-        &mut self,
-        now: Instant,
-        level: Level,
-        bits: u8,
-        frames: &[u8],
-    ) -> Vec<u8> {
-        use crate::recovery::PathLookup as _;
-        let path = self.paths.active();
-        let mut out = TransmitBuf::default();
-        let room = frames.len() + 200;
-        let mut packet = self
-            .begin_packet(level.space(), level, path, room, &mut out)
-            .unwrap();
-        // Four bytes of packet number, so that nothing has to be padded.
-        out.data.truncate(packet.pn_offset);
-        out.data
-            .extend_from_slice(&(packet.pn as u32).to_be_bytes());
-        packet.payload = out.data.len();
-        packet.pn_len = 4;
-        out.data[packet.start] |= bits | 3;
-        out.data.extend_from_slice(frames);
-        self.finish_packet(now, packet, None, &mut out).unwrap();
-        out.data
     }
 }

@@ -8,6 +8,7 @@ use super::negotiation::resumed;
 use super::packets::watch;
 use super::pair::{End, Pair, client_config, server_config};
 use crate::config::TransportConfig;
+use crate::connection::Event;
 use crate::crypto::Level;
 use crate::error::code;
 use crate::limits::{
@@ -466,4 +467,27 @@ fn a_stream_id_at_the_end_of_all_numbers() {
     let last = StreamId::new(Side::Client, Dir::Bi, (1 << 60) - 1);
     pair.inject(End::Client, Level::OneRtt, &stream(last, 0, b"x", true));
     assert_eq!(pair.close_code(End::Server), Some(code::STREAM_LIMIT_ERROR));
+}
+
+#[test]
+fn tokens_too_large_or_too_many() {
+    // Q67: C3, C4: MAX_TOKEN bytes, and a few; the rest is thrown away.
+    let mut pair = Pair::connected(319);
+    let news = |pair: &mut Pair| {
+        pair.run_idle();
+        let tokens = pair.client_events.iter();
+        let tokens = tokens.filter(|event| matches!(event, Event::NewToken(_)));
+        tokens.count()
+    };
+    let before = news(&mut pair);
+    let large = bytes(|out| encode::new_token(out, &[1; crate::limits::MAX_TOKEN + 1]));
+    pair.inject(End::Server, Level::OneRtt, &large);
+    assert_eq!(news(&mut pair), before);
+    for n in 0..100 {
+        let frames = bytes(|out| encode::new_token(out, &[n; 30]));
+        pair.inject(End::Server, Level::OneRtt, &frames);
+    }
+    let after = news(&mut pair);
+    assert!(after > before && after <= 4, "{after}");
+    assert_open(&mut pair);
 }

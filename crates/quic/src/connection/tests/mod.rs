@@ -10,6 +10,7 @@
 mod attacks;
 mod basics;
 mod closing;
+mod fuzzed;
 mod handshaking;
 mod judge;
 mod matrix;

@@ -288,8 +288,11 @@ fn an_old_packet_does_not_turn_the_spin_bit_back() {
     // Q15, RFC 9000 17.4
     let mut pair = Pair::connected(109);
     let now = pair.now;
-    let old = pair.client.forge_bits(now, Level::OneRtt, 0, &[1]);
-    let new = pair.client.forge_bits(now, Level::OneRtt, SPIN_BIT, &[1]);
+    let old = pair.client.forge_bits(now, Level::OneRtt, 0, &[1]).unwrap();
+    let new = pair
+        .client
+        .forge_bits(now, Level::OneRtt, SPIN_BIT, &[1])
+        .unwrap();
     for data in [new, old] {
         let datagram = pair.flight(End::Client, data);
         pair.deliver(datagram);

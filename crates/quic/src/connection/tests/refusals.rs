@@ -372,7 +372,10 @@ fn reserved_bits() {
     // Q4
     let mut pair = Pair::connected(56);
     let now = pair.now;
-    let data = pair.client.forge_bits(now, Level::OneRtt, 0x18, &[1]);
+    let data = pair
+        .client
+        .forge_bits(now, Level::OneRtt, 0x18, &[1])
+        .unwrap();
     let datagram = pair.flight(End::Client, data);
     pair.deliver(datagram);
     assert_eq!(pair.close_code(End::Server), Some(code::PROTOCOL_VIOLATION));

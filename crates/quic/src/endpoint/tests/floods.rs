@@ -142,3 +142,22 @@ fn no_answer_is_longer_than_three_times_its_question() {
     }
     assert!(answers > 600, "{answers}");
 }
+
+// Q171, C8: what one source is asked for its address in a second is bounded, at five microseconds each.
+#[test]
+fn retries_are_rate_limited() {
+    let mut settings = config(8);
+    settings.retry = RetryPolicy::Always;
+    let mut bench = Bench::new(settings);
+    let most = u64::from(crate::limits::RATE_RETRY.per_source);
+    let initial = Initial::new().bytes();
+    for _ in 0..most + 100 {
+        let _ = bench.receive(addr(1), &initial);
+    }
+    let stats = bench.stats();
+    assert!(
+        stats.retries <= most && stats.rate_limited >= 100,
+        "{stats:?}"
+    );
+    bench.assert_empty();
+}
