@@ -17,7 +17,7 @@ mod event;
 mod half;
 mod ids;
 pub(crate) mod limits;
-#[cfg(feature = "measure")]
+#[cfg(any(test, feature = "measure"))]
 pub(crate) mod measure;
 mod memory;
 mod open;

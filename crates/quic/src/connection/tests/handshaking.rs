@@ -169,7 +169,7 @@ fn a_lossy_handshake_and_a_mebibyte_arrive_whole() {
             corrupt
         }));
         pair.run_until(|pair| pair.client.is_confirmed());
-        let data: Vec<u8> = (0..1_u32 << 20).map(|n| (n * 7 >> 5) as u8).collect();
+        let data: Vec<u8> = (0..1_u32 << 20).map(|n| ((n * 7) >> 5) as u8).collect();
         let key = pair.open(End::Client);
         let inbound = {
             let now = pair.now;
