@@ -47,8 +47,7 @@ pub enum Event {
     NewToken(Bytes),
     /// What the server allows, to be kept with the TLS session for 0-RTT (RFC 9000 7.4.1).
     Remember(Box<Remembered>),
-    /// The connection is over. Nothing but wake-ups of those who wait for streams or datagrams, and
-    /// [`Event::Drained`], follows.
+    /// The connection is over. Nothing but [`Event::Drained`] follows.
     Closed(CloseReason),
     /// Nothing of the connection is left: it can be dropped.
     Drained,
