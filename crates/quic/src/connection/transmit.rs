@@ -2,7 +2,6 @@
 
 use weir_core::time::Instant;
 
-use super::trace::Cause;
 use super::write::Gate;
 use super::{Connection, State};
 use crate::crypto::{Level, TAG_LEN};
@@ -40,12 +39,6 @@ impl Connection {
     /// Writes one batch of datagrams to `out`, which is empty, and says where it goes. To be called
     /// until `None`; what is written has to be sent, or counts as lost.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut TransmitBuf) -> Option<Transmit> {
-        let transmit = self.transmit(now, out);
-        self.trace_changes(now, Cause::Local);
-        transmit
-    }
-
-    fn transmit(&mut self, now: Instant, out: &mut TransmitBuf) -> Option<Transmit> {
         match self.state {
             State::Handshaking | State::Established { .. } => {}
             State::Closing(_) => return self.transmit_close(now, out),
@@ -73,7 +66,23 @@ impl Connection {
         if let Some(transmit) = self.transmit_batch(now, out)? {
             return Ok(Some(transmit));
         }
+        self.note_idle_window();
         self.transmit_mtu_probe(now, out)
+    }
+
+    /// Nothing waits and the window has room: what is measured now says how fast the application
+    /// is, not the path (draft-ietf-ccwg-bbr, "Detecting application-limited phases").
+    fn note_idle_window(&mut self) {
+        if self.clock.pacing.is_some() || self.wants_batch() {
+            return;
+        }
+        let path = self.paths.active();
+        let size = self.datagram_size() as u64;
+        if let Some(recovery) = self.paths.recovery(path)
+            && recovery.window_left() >= size
+        {
+            recovery.on_app_limited();
+        }
     }
 
     /// True when [`Connection::poll_transmit`] may have something to send.
