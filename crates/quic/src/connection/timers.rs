@@ -3,7 +3,6 @@
 use weir_core::close::CloseReason;
 use weir_core::time::{Duration, Instant};
 
-use super::trace::Cause;
 use super::{Connection, State, Timer};
 use crate::crypto::Level;
 use crate::limits::{MIN_PROBE_DATAGRAM, REST_AFTER};
@@ -54,11 +53,6 @@ impl Connection {
 
     /// Does what is due at `now`; a call too early or too often does nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.do_what_is_due(now);
-        self.trace_changes(now, Cause::Local);
-    }
-
-    fn do_what_is_due(&mut self, now: Instant) {
         if !self.is_open() {
             return self.on_close_timeout(now);
         }
@@ -123,7 +117,7 @@ impl Connection {
         self.clock.rest = Some(now + REST_AFTER);
     }
 
-    pub(super) fn loss_timer(&self) -> Option<(Instant, LossTimer)> {
+    fn loss_timer(&self) -> Option<(Instant, LossTimer)> {
         self.recovery.timer(&self.paths, self.is_blocked())
     }
 
@@ -139,7 +133,6 @@ impl Connection {
         let timer = self
             .recovery
             .on_timeout(now, &mut self.paths, blocked, &mut self.outcome);
-        self.trace_timer_expired(now, timer);
         match timer {
             Some(LossTimer::Loss(space)) => self.settle(now, space),
             Some(LossTimer::Pto(_)) => {

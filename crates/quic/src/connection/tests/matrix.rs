@@ -109,11 +109,8 @@ fn samples(from: End) -> Vec<Sample> {
     ]
 }
 
-/// Makes a pair from a seed.
-type Make = fn(u64) -> Pair;
-
 /// The states of a connection, as pairs that are in them.
-fn states() -> Vec<(&'static str, Make)> {
+fn states() -> Vec<(&'static str, fn(u64) -> Pair)> {
     vec![
         ("first flight", |seed| {
             let mut pair = Pair::new(seed);

@@ -19,4 +19,3 @@ mod packets;
 pub(crate) mod pair;
 mod refusals;
 mod sim;
-mod trace;

@@ -16,7 +16,7 @@ impl fmt::Display for Frame<'_> {
         match self {
             Frame::Padding { len } => write!(f, " {len}"),
             Frame::Ping | Frame::HandshakeDone | Frame::ImmediateAck => Ok(()),
-            Frame::Ack(ack) => fmt_ack(ack, &ack.delay, f),
+            Frame::Ack(ack) => fmt_ack(ack, f),
             Frame::ResetStream {
                 id,
                 code,
@@ -70,12 +70,7 @@ impl fmt::Display for Frame<'_> {
     }
 }
 
-/// An ACK behind its name, with the delay as the caller says it.
-pub(crate) fn fmt_ack(
-    ack: &super::Ack<'_>,
-    delay: &dyn fmt::Display,
-    f: &mut fmt::Formatter<'_>,
-) -> fmt::Result {
+fn fmt_ack(ack: &super::Ack<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for (n, range) in ack.ranges().enumerate() {
         if n == RANGES_SHOWN {
             f.write_str(" ..")?;
@@ -87,7 +82,7 @@ pub(crate) fn fmt_ack(
             false => write!(f, "{}-{}", range.start(), range.end())?,
         }
     }
-    write!(f, " delay {delay}")?;
+    write!(f, " delay {}", ack.delay)?;
     match ack.ecn {
         Some(ecn) => write!(f, " ecn {}/{}/{}", ecn.ect0, ecn.ect1, ecn.ce),
         None => Ok(()),

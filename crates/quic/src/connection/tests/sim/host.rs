@@ -355,12 +355,15 @@ impl Host {
                 let _ = conn.connection.migrate(now, path);
             }
             (Happening::AddressChanged, Some(conn)) => {
-                self.addr = match self.addr == net.client_addrs[0] {
+                let other = match self.addr == net.client_addrs[0] {
                     true => net.client_addrs[1],
                     false => net.client_addrs[0],
                 };
-                let local = self.plan.knows_local.then_some(self.addr.ip());
-                let _ = conn.connection.local_address_changed(now, local);
+                let local = self.plan.knows_local.then_some(other.ip());
+                // Without a spare connection ID it cannot be, and the old network stays.
+                if conn.connection.local_address_changed(now, local).is_ok() {
+                    self.addr = other;
+                }
             }
             _ => {}
         }

@@ -10,11 +10,12 @@
 //! | `audit.rs` | what must hold inside a connection after every step |
 //! | `run.rs` | one run from its beginning to the empty tables at its end |
 //! | `datagrams.rs` | what must hold for each datagram |
-//! | `campaign.rs` | the tests over many seeds |
+//! | `campaign.rs`, `cases.rs` | the tests |
 
 mod app;
 mod audit;
 mod campaign;
+mod cases;
 mod datagrams;
 mod draw;
 mod host;
