@@ -121,3 +121,5 @@ pub const MIN_ACK_DELAY: u64 = 1_000;
 pub const MAX_TOKEN: usize = 512;
 /// How long a connection is quiet before it gives back memory that only traffic needs.
 pub const REST_AFTER: Duration = Duration::from_secs(1);
+/// Ranges of one ACK frame that a trace lists: a peer may send some seven hundred in a packet.
+pub const MAX_TRACED_RANGES: usize = 256;

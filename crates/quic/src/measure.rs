@@ -2,8 +2,8 @@
 
 mod protection;
 
-pub use protection::{Maker, ProtectionLine};
 pub use crate::stream::measure::StreamsLine;
+pub use protection::{Maker, ProtectionLine};
 
 use weir_core::congestion::Algorithm;
 use weir_core::rng::rng_from_seed;

@@ -85,19 +85,6 @@ pub enum Event<'a> {
         /// What made it change.
         trigger: &'static str,
     },
-    /// One direction of a stream changed its state, where a protocol keeps them apart.
-    StreamHalf {
-        /// The stream's id on the wire.
-        stream: u64,
-        /// Whether data goes both ways on it.
-        is_bidirectional: bool,
-        /// The direction in which this side sends; otherwise the one in which it receives.
-        is_sending: bool,
-        /// The state it left, unless it is the first.
-        old: Option<&'static str>,
-        /// The state it entered, in qlog's word ("send", "data_sent", ..).
-        new: &'static str,
-    },
     /// A receive window was grown or shrunk.
     WindowTuned {
         /// The stream's id on the wire.
@@ -157,7 +144,6 @@ impl Event<'_> {
             | Event::PacketLost(_)
             | Event::Metrics(_)
             | Event::CongestionState { .. }
-            | Event::StreamHalf { .. }
             | Event::Timer(_) => Level::Frame,
             _ => Level::Event,
         }

@@ -120,6 +120,33 @@ pub struct Metrics {
     pub pacing_rate: Option<u64>,
 }
 
+impl Metrics {
+    /// What of it is not as in `before`; `None` when all is.
+    #[must_use]
+    pub fn since(&self, before: &Metrics) -> Option<Metrics> {
+        fn news<T: Copy + PartialEq>(now: Option<T>, before: Option<T>) -> Option<T> {
+            now.filter(|_| now != before)
+        }
+        let news = Metrics {
+            path: self.path,
+            min_rtt: news(self.min_rtt, before.min_rtt),
+            smoothed_rtt: news(self.smoothed_rtt, before.smoothed_rtt),
+            latest_rtt: news(self.latest_rtt, before.latest_rtt),
+            rtt_variance: news(self.rtt_variance, before.rtt_variance),
+            pto_count: news(self.pto_count, before.pto_count),
+            congestion_window: news(self.congestion_window, before.congestion_window),
+            bytes_in_flight: news(self.bytes_in_flight, before.bytes_in_flight),
+            ssthresh: news(self.ssthresh, before.ssthresh),
+            pacing_rate: news(self.pacing_rate, before.pacing_rate),
+        };
+        let nothing = Metrics {
+            path: self.path,
+            ..Metrics::default()
+        };
+        (news != nothing).then_some(news)
+    }
+}
+
 /// What happened to a timer.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum TimerChange {

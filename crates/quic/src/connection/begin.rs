@@ -100,7 +100,6 @@ impl Connection {
         connection.handshake.tls = TlsState::Running(Box::new(tls));
         connection.handshake.token = config.token.clone().unwrap_or_default();
         connection.begin_zero_rtt(config);
-        connection.trace_state("handshaking");
         connection.pump_tls(now)?;
         Ok(connection)
     }
@@ -141,7 +140,6 @@ impl Connection {
             .remote_cids
             .replace_initial(origin.client_cid);
         connection.outbox.token = origin.new_token;
-        connection.trace_state("handshaking");
         Ok(connection)
     }
 
@@ -223,6 +221,7 @@ impl Connection {
                 value: false,
             },
             tracer: Tracer::off(),
+            seen: None,
             stats: stats::Counters::default(),
             config,
             rng,

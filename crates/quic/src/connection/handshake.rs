@@ -403,7 +403,7 @@ impl Connection {
         self.settle_zero_rtt(now, accepted);
         self.state = State::Established { confirmed: false };
         self.protection.on_handshake_complete();
-        self.trace_state("established");
+        self.trace_state(now, "established");
         self.events.push_back(Event::Connected);
         if self.side == Side::Server {
             // RFC 9001 4.1.2: for the server, complete is confirmed.

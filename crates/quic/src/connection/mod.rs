@@ -9,6 +9,7 @@
 //! | `handshake.rs`, `negotiate.rs` | TLS and its keys; Retry and versions |
 //! | `close.rs`, `timers.rs`, `paths.rs` | how it ends, when it wakes up, where packets go |
 //! | `application.rs`, `stats.rs` | what the one above calls and sees |
+//! | `trace/` | what is traced: packets with their frames, and what each call changed |
 
 mod application;
 mod begin;
@@ -25,6 +26,7 @@ mod stats;
 #[cfg(any(test, feature = "measure"))]
 mod testing;
 mod timers;
+mod trace;
 mod transmit;
 mod write;
 
@@ -102,6 +104,8 @@ pub struct Connection {
     is_going_away: bool,
     spin: Spin,
     tracer: Tracer,
+    /// What the tracer was told last; `None` while nobody listens.
+    seen: Option<Box<trace::Seen>>,
     stats: stats::Counters,
 }
 
@@ -213,11 +217,6 @@ impl Connection {
             State::Draining { reason, .. } | State::Drained { reason } => Some(reason),
             _ => None,
         }
-    }
-
-    /// Where events of this connection are reported.
-    pub fn set_tracer(&mut self, tracer: Tracer) {
-        self.tracer = tracer;
     }
 
     /// The next piece of news.

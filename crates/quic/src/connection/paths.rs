@@ -112,6 +112,7 @@ impl Connection {
     /// What the paths have to tell, after every call that may have changed one.
     pub(super) fn take_path_events(&mut self, now: Instant) {
         while let Some(event) = self.paths.poll_event() {
+            self.trace_path(now, &event);
             match event {
                 PathEvent::Migrated { old, new } => {
                     self.stats.migrations = self.stats.migrations.saturating_add(1);

@@ -3,6 +3,7 @@
 use weir_core::time::Instant;
 
 use super::handshake::{HeldPacket, TlsState};
+use super::trace::Cause;
 use super::{Connection, EndpointEvent, State};
 use crate::cid::ResetToken;
 use crate::crypto::{Level, OpenError};
@@ -62,6 +63,7 @@ impl Connection {
         self.receive(now, path, addr, ecn, data);
         self.retry_held(now);
         self.protection.prepare();
+        self.trace_changes(now, Cause::Peer);
     }
 
     /// The packets of one datagram, or one packet that was kept (RFC 9000 12.2).
@@ -414,12 +416,7 @@ impl Connection {
 
     pub(super) fn drop_packet(&mut self, now: Instant, why: &'static str) {
         self.stats.packets_dropped = self.stats.packets_dropped.saturating_add(1);
-        let count = self.stats.packets_dropped;
-        self.tracer
-            .emit(now, || weir_core::trace::Event::RateLimited {
-                what: why,
-                count,
-            });
+        self.trace_dropped(now, why);
     }
 
     /// A frame or packet broke a rule.

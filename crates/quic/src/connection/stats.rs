@@ -1,14 +1,11 @@
-//! What a connection is doing, in numbers; and what is traced of it.
+//! What a connection is doing, in numbers.
 
-use weir_core::time::{Duration, Instant};
-use weir_core::trace::{Event, HeldBy};
+use weir_core::time::Duration;
+use weir_core::trace::HeldBy;
 
-use super::packet::Building;
-use super::receive::Arrival;
 use super::{Connection, State};
 use crate::recovery::PathLookup;
 use crate::stream::{StreamStats, StreamsStats};
-use crate::transmit::TransmitBuf;
 
 /// Counters that the connection keeps itself.
 #[derive(Clone, Debug, Default)]
@@ -126,29 +123,6 @@ impl Connection {
         } else if self.clock.pacing.is_some() {
             stats.held_by.send = HeldBy::Pacing;
         }
-    }
-
-    pub(super) fn trace_state(&mut self, state: &'static str) {
-        let role = self.side.as_str();
-        let now = self.clock.received;
-        self.tracer.emit(now, || Event::Session { role, state });
-    }
-
-    pub(super) fn trace_packet_received(
-        &mut self,
-        _arrival: &Arrival,
-        _pn: u64,
-        _size: usize,
-        _payload: &[u8],
-    ) {
-    }
-
-    pub(super) fn trace_packet_sent(
-        &mut self,
-        _now: Instant,
-        _packet: &Building,
-        _out: &TransmitBuf,
-    ) {
     }
 
     /// The state's name, as traces and status pages show it.

@@ -3,6 +3,7 @@
 use weir_core::close::CloseReason;
 use weir_core::time::{Duration, Instant};
 
+use super::trace::Cause;
 use super::{Connection, State, Timer};
 use crate::crypto::Level;
 use crate::limits::{MIN_PROBE_DATAGRAM, REST_AFTER};
@@ -53,6 +54,11 @@ impl Connection {
 
     /// Does what is due at `now`; a call too early or too often does nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.do_what_is_due(now);
+        self.trace_changes(now, Cause::Local);
+    }
+
+    fn do_what_is_due(&mut self, now: Instant) {
         if !self.is_open() {
             return self.on_close_timeout(now);
         }
@@ -117,7 +123,7 @@ impl Connection {
         self.clock.rest = Some(now + REST_AFTER);
     }
 
-    fn loss_timer(&self) -> Option<(Instant, LossTimer)> {
+    pub(super) fn loss_timer(&self) -> Option<(Instant, LossTimer)> {
         self.recovery.timer(&self.paths, self.is_blocked())
     }
 
@@ -133,6 +139,7 @@ impl Connection {
         let timer = self
             .recovery
             .on_timeout(now, &mut self.paths, blocked, &mut self.outcome);
+        self.trace_timer_expired(now, timer);
         match timer {
             Some(LossTimer::Loss(space)) => self.settle(now, space),
             Some(LossTimer::Pto(_)) => {

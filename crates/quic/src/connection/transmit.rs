@@ -2,6 +2,7 @@
 
 use weir_core::time::Instant;
 
+use super::trace::Cause;
 use super::write::Gate;
 use super::{Connection, State};
 use crate::crypto::{Level, TAG_LEN};
@@ -39,6 +40,12 @@ impl Connection {
     /// Writes one batch of datagrams to `out`, which is empty, and says where it goes. To be called
     /// until `None`; what is written has to be sent, or counts as lost.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut TransmitBuf) -> Option<Transmit> {
+        let transmit = self.transmit(now, out);
+        self.trace_changes(now, Cause::Local);
+        transmit
+    }
+
+    fn transmit(&mut self, now: Instant, out: &mut TransmitBuf) -> Option<Transmit> {
         match self.state {
             State::Handshaking | State::Established { .. } => {}
             State::Closing(_) => return self.transmit_close(now, out),

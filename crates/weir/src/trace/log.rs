@@ -172,17 +172,6 @@ fn fmt_stream_event(f: &mut fmt::Formatter<'_>, event: &Event<'_>) -> fmt::Resul
             trigger,
             ..
         } => write!(f, "stream {stream} {old} -> {new} ({trigger})"),
-        Event::StreamHalf {
-            stream,
-            is_sending,
-            old,
-            new,
-            ..
-        } => {
-            let half = if *is_sending { "sending" } else { "receiving" };
-            write!(f, "stream {stream} {half} ")?;
-            fmt_step(f, *old, new)
-        }
         Event::WindowTuned {
             stream,
             old,

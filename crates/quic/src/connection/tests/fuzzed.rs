@@ -41,9 +41,9 @@ fn random_operations() {
         let mut data = vec![0; between(&mut rng, 1, 1500) as usize];
         fill(&mut rng, &mut data);
         // Frame types are small numbers.
-        for at in 0..data.len() {
+        for byte in &mut data {
             if below(&mut rng, 3) == 0 {
-                data[at] &= 0x1f;
+                *byte &= 0x1f;
             }
         }
         harness::run(&data);

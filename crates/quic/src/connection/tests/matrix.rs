@@ -109,8 +109,11 @@ fn samples(from: End) -> Vec<Sample> {
     ]
 }
 
+/// Makes a pair from a seed.
+type Make = fn(u64) -> Pair;
+
 /// The states of a connection, as pairs that are in them.
-fn states() -> Vec<(&'static str, fn(u64) -> Pair)> {
+fn states() -> Vec<(&'static str, Make)> {
     vec![
         ("first flight", |seed| {
             let mut pair = Pair::new(seed);

@@ -19,3 +19,4 @@ mod packets;
 pub(crate) mod pair;
 mod refusals;
 mod sim;
+mod trace;

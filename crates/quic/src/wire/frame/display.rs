@@ -16,7 +16,7 @@ impl fmt::Display for Frame<'_> {
         match self {
             Frame::Padding { len } => write!(f, " {len}"),
             Frame::Ping | Frame::HandshakeDone | Frame::ImmediateAck => Ok(()),
-            Frame::Ack(ack) => fmt_ack(ack, f),
+            Frame::Ack(ack) => fmt_ack(ack, &ack.delay, f),
             Frame::ResetStream {
                 id,
                 code,
@@ -70,7 +70,12 @@ impl fmt::Display for Frame<'_> {
     }
 }
 
-fn fmt_ack(ack: &super::Ack<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// An ACK behind its name, with the delay as the caller says it.
+pub(crate) fn fmt_ack(
+    ack: &super::Ack<'_>,
+    delay: &dyn fmt::Display,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
     for (n, range) in ack.ranges().enumerate() {
         if n == RANGES_SHOWN {
             f.write_str(" ..")?;
@@ -82,7 +87,7 @@ fn fmt_ack(ack: &super::Ack<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             false => write!(f, "{}-{}", range.start(), range.end())?,
         }
     }
-    write!(f, " delay {}", ack.delay)?;
+    write!(f, " delay {delay}")?;
     match ack.ecn {
         Some(ecn) => write!(f, " ecn {}/{}/{}", ecn.ect0, ecn.ect1, ecn.ce),
         None => Ok(()),

@@ -17,6 +17,7 @@ mod types;
 
 pub use ack::{Ack, EcnCounts, Ranges};
 pub use decode::Frames;
+pub(crate) use display::fmt_ack;
 pub use types::{
     ACK, ACK_ECN, ACK_FREQUENCY, APPLICATION_CLOSE, CONNECTION_CLOSE, CRYPTO, DATA_BLOCKED,
     DATAGRAM, DATAGRAM_LEN, HANDSHAKE_DONE, IMMEDIATE_ACK, MAX_DATA, MAX_STREAM_DATA,

@@ -90,22 +90,6 @@ fn write_stream_or_session(
             text(out, "new", new);
             text(out, "trigger", trigger);
         }
-        Event::StreamHalf {
-            stream,
-            is_bidirectional,
-            is_sending,
-            old,
-            new,
-        } => {
-            open(out, now, family, "stream_state_updated");
-            field(out, "stream_id", stream);
-            let kind = ["unidirectional", "bidirectional"];
-            text(out, "stream_type", kind[usize::from(*is_bidirectional)]);
-            maybe_text(out, "old", *old);
-            text(out, "new", new);
-            let side = ["receiving", "sending"];
-            text(out, "stream_side", side[usize::from(*is_sending)]);
-        }
         Event::Rtt {
             latest,
             smoothed,

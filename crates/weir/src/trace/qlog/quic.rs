@@ -21,6 +21,31 @@ pub(super) fn write(out: &mut String, now: Instant, event: &Event<'_>) -> bool {
             open(out, now, FAMILY, "connection_state_updated");
             text(out, "new", connection_state(state));
         }
+        Event::StreamState {
+            stream,
+            old,
+            new,
+            trigger,
+            ..
+        } => {
+            open(out, now, FAMILY, "stream_state_updated");
+            field(out, "stream_id", stream);
+            // RFC 9000 section 2.1: the second bit tells how many ways data goes.
+            let is_one_way = stream & 2 != 0;
+            let kind = if is_one_way {
+                "unidirectional"
+            } else {
+                "bidirectional"
+            };
+            text(out, "stream_type", kind);
+            text(out, "old", old);
+            text(out, "new", new);
+            let is_sending = matches!(*old, "ready" | "send" | "data_sent" | "reset_sent");
+            let side = if is_sending { "sending" } else { "receiving" };
+            text(out, "stream_side", side);
+            let is_local = matches!(*trigger, "data sent" | "end sent" | "reset" | "read");
+            text(out, "trigger", if is_local { "local" } else { "remote" });
+        }
         Event::Rtt {
             latest,
             smoothed,

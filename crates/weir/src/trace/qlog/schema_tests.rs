@@ -382,13 +382,23 @@ mod records {
     // Q177
     #[test]
     fn streams_are_told_by_the_schema() {
-        check(&Event::StreamHalf {
-            stream: 4,
-            is_bidirectional: true,
-            is_sending: true,
-            old: Some("ready"),
-            new: "send",
+        let state = |stream, old, new, trigger| Event::StreamState {
+            family: "quic",
+            stream,
+            old,
+            new,
+            trigger,
+        };
+        let json = check(&state(4, "send", "data_sent", "end sent"));
+        let expected = serde_json::json!({
+            "stream_id": 4, "stream_type": "bidirectional", "old": "send", "new": "data_sent",
+            "stream_side": "sending", "trigger": "local",
         });
+        assert_eq!(json["data"], expected);
+        let json = check(&state(3, "size_known", "data_received", "all received"));
+        assert_eq!(json["data"]["stream_side"], "receiving");
+        assert_eq!(json["data"]["stream_type"], "unidirectional");
+        assert_eq!(json["data"]["trigger"], "remote");
         for by in [
             HeldBy::PeerWindow,
             HeldBy::ConnectionWindow,
