@@ -463,8 +463,11 @@ impl Connection {
         self.handshake.token = Bytes::new();
         self.paths.on_handshake_confirmed(now);
         self.take_path_events(now);
-        if self.side == Side::Server && !self.config.exporter {
-            self.handshake.tls = TlsState::Done;
+        if self.side == Side::Server {
+            match &mut self.handshake.tls {
+                TlsState::Running(tls) if self.config.exporter => tls.settle(),
+                tls => *tls = TlsState::Done,
+            }
         }
     }
 

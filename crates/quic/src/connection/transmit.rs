@@ -166,8 +166,13 @@ impl Connection {
         if batch.datagrams == 0 {
             return Ok(None);
         }
+        let has_more = self.wants_batch();
         if let Some(recovery) = self.paths.recovery(path) {
             recovery.pacer.on_sent(now, out.data.len() as u64);
+            if !has_more && recovery.window_left() > 0 {
+                // What the path could carry is not shown by what there was to send.
+                recovery.on_app_limited();
+            }
         }
         Ok(self.finish_batch(path, batch.segment, out))
     }
