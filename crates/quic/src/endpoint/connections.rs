@@ -7,6 +7,7 @@ use thiserror::Error;
 use weir_core::rng;
 use weir_core::slab::Key;
 use weir_core::time::Instant;
+use weir_core::trace::Tracer;
 
 use super::pending::Validation;
 use super::{ConnectionHandle, Endpoint, Incoming};
@@ -93,8 +94,22 @@ impl Endpoint {
         incoming: Incoming,
         config: Option<Arc<ServerConfig>>,
     ) -> Result<(ConnectionHandle, Connection), AcceptError> {
+        self.accept_traced(now, incoming, config, Tracer::off())
+    }
+
+    /// The same for a connection that reports to `tracer` from its first packet on.
+    ///
+    /// # Errors
+    /// As [`Endpoint::accept`].
+    pub fn accept_traced(
+        &mut self,
+        now: Instant,
+        incoming: Incoming,
+        config: Option<Arc<ServerConfig>>,
+        tracer: Tracer,
+    ) -> Result<(ConnectionHandle, Connection), AcceptError> {
         match self.settings(config) {
-            Ok(config) => self.accept_with(now, &incoming, &config),
+            Ok(config) => self.accept_with(now, &incoming, &config, tracer),
             Err(error) => {
                 self.ignore(incoming);
                 Err(error)
@@ -120,6 +135,7 @@ impl Endpoint {
         now: Instant,
         incoming: &Incoming,
         config: &Arc<ServerConfig>,
+        tracer: Tracer,
     ) -> Result<(ConnectionHandle, Connection), AcceptError> {
         let admitted = self.router.admit(incoming).ok_or(AcceptError::Gone)?;
         let seed = self.seed(now, incoming.path, admitted.local_cid, incoming.dcid);
@@ -141,6 +157,7 @@ impl Endpoint {
                 return Err(AcceptError::Begin(error));
             }
         };
+        connection.set_tracer(tracer);
         for mut held in admitted.held {
             connection.handle_datagram(now, held.path, held.ecn, &mut held.data);
         }

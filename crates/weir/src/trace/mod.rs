@@ -20,6 +20,8 @@ mod datagrams;
 mod log;
 mod pcap;
 mod qlog;
+#[cfg(test)]
+mod quic_tests;
 mod spool;
 
 use std::io;

@@ -9,7 +9,7 @@ mod events;
 mod json;
 mod quic;
 #[cfg(test)]
-mod schema_tests;
+pub(super) mod schema_tests;
 
 use std::path::Path;
 use std::time::SystemTime;

@@ -143,7 +143,7 @@ fn check(value: &Json, kind: &str, place: &str) {
 }
 
 /// Checks one record of a file behind its head, and gives it back.
-pub(super) fn check_record(record: &str) -> Json {
+pub(in crate::trace) fn check_record(record: &str) -> Json {
     let json: Json = serde_json::from_str(record).unwrap_or_else(|e| panic!("{e}: {record}"));
     assert!(json["time"].is_number(), "{record}");
     let name = json["name"].as_str().unwrap();
