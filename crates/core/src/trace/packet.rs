@@ -35,7 +35,8 @@ pub struct PacketEvent<'a> {
 
 /// The frames of a packet, read anew for each sink that looks: nothing is stored for those that do
 /// not.
-pub trait Frames: fmt::Debug {
+/// Shared between threads, because an event that waits in an engine moves with it.
+pub trait Frames: fmt::Debug + Sync {
     /// Shows each frame in the order in which they stand in the packet.
     fn each(&self, show: &mut dyn FnMut(&FrameInfo<'_>));
 }
@@ -46,7 +47,7 @@ pub struct FrameInfo<'a> {
     /// Its type in the protocol's word, as qlog spells it ("stream", "ack", ..).
     pub kind: &'static str,
     /// The whole frame in words for a log line ("STREAM 0 off 0 len 7 FIN").
-    pub words: &'a dyn fmt::Display,
+    pub words: &'a (dyn fmt::Display + Sync),
     /// Its fields.
     pub fields: &'a [Field<'a>],
 }

@@ -378,7 +378,7 @@ mod tests {
         }
     }
 
-    fn frame(words: &dyn fmt::Display) -> FrameInfo<'_> {
+    fn frame(words: &(dyn fmt::Display + Sync)) -> FrameInfo<'_> {
         FrameInfo {
             kind: "x",
             words,

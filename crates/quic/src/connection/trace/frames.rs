@@ -29,7 +29,7 @@ impl Shown for Payload<'_> {
                 Ok(frame) => self.show(&frame, show),
                 Err(error) => show(&FrameInfo {
                     kind: "unknown",
-                    words: &format_args!("{error}"),
+                    words: &error,
                     fields: &[u64("frame_type_bytes", error.frame)],
                 }),
             }
