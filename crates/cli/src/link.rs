@@ -6,7 +6,7 @@ use crate::shutdown::Signals;
 use serde::Serialize;
 use std::time::Duration;
 use weir::trace::TraceOptions;
-use weir::{Builder, ConnectError, Endpoint, EndpointError, Via};
+use weir::{Builder, Config, ConnectError, Endpoint, EndpointError, Via};
 
 pub(crate) use weir::trace::Instruments;
 
@@ -50,6 +50,7 @@ impl Server {
         name: &str,
         addr: &str,
         via: Via,
+        config: Config,
         seen: &Seen,
         json: bool,
     ) -> Result<Server, Failure> {
@@ -58,7 +59,7 @@ impl Server {
         let signals = Signals::catch()
             .map_err(|error| Failure::failed(format!("signals cannot be caught: {error}")))?;
         let instruments = instruments(seen)?;
-        let endpoint = builder(via, &instruments).bind(addr).await?;
+        let endpoint = builder(via, &instruments).config(config).bind(addr).await?;
         let listening = endpoint.local_addr().to_string();
         if json {
             let (via, peer_id) = (via.to_string(), endpoint.peer_id().to_string());

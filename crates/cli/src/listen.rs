@@ -29,11 +29,12 @@ pub(crate) struct ListenArgs {
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) addr: Option<SocketAddr>,
 
-    /// How streams are carried: yamux (over TLS), or yamux-plain without encryption
+    /// How streams are carried: quic, yamux (TLS on TCP), both at one port number (auto), or
+    /// yamux-plain without encryption
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "yamux",
+        default_value = "auto",
         value_name = "VIA,.."
     )]
     pub(crate) via: Vec<Via>,
@@ -96,13 +97,18 @@ pub(crate) fn run(args: ListenArgs) -> Outcome {
 
 /// The way that was asked for: an address takes one.
 fn one_via(vias: &[Via]) -> Result<Via, Failure> {
+    if let [Via::Quic, Via::Yamux] | [Via::Yamux, Via::Quic] = vias {
+        return Ok(Via::Auto);
+    }
     let [via] = vias else {
-        return Err(Failure::usage("--via: one address takes one way")
-            .hint("run `weir listen` once for each, with another --addr"));
+        return Err(
+            Failure::usage("--via: one address takes one way, or quic and yamux")
+                .hint("run `weir listen` once for each, with another --addr"),
+        );
     };
     if !via.is_multiplexed() {
         return Err(Failure::usage(format!("--via {via} carries no tunnel"))
-            .hint("it is a base line for `weir perf` and `weir echo`; use yamux"));
+            .hint("it is a base line for `weir perf` and `weir echo`; use auto"));
     }
     Ok(*via)
 }
@@ -111,7 +117,7 @@ fn peers(args: &ListenArgs, via: Via) -> Result<AllowPeers, Failure> {
     if !via.is_secure() && !args.allow_any_peer {
         return Err(
             Failure::usage(format!("--via {via} cannot tell one peer from another")).hint(
-                "add --allow-any-peer where only peers of yours can connect, or use --via yamux",
+                "add --allow-any-peer where only peers of yours can connect, or use --via auto",
             ),
         );
     }
@@ -223,8 +229,10 @@ fn connect_line(args: &ListenArgs, via: Via, peer: &str, seen_at: SocketAddr) ->
         Some(to) => format!("{}:{to}", friendly_port(to.port)),
         None => "8080:127.0.0.1:80".to_owned(),
     };
-    if via.is_secure() {
+    if via == Via::Auto {
         format!("weir connect {peer}@{seen_at} -L {forward}")
+    } else if via.is_secure() {
+        format!("weir connect {peer}@{seen_at} --via {via} -L {forward}")
     } else {
         format!("weir connect {seen_at} --via {via} -L {forward}")
     }

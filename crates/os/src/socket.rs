@@ -152,6 +152,23 @@ pub fn reset_on_close<S: AsSocket>(socket: &S) -> Result<(), SocketError> {
         .map_err(|e| SocketError::new("set SO_LINGER to zero", e))
 }
 
+/// Has the system tell no time with each datagram that it receives (Linux: `SO_TIMESTAMPNS`). What it
+/// tells about a datagram has a bound, and a time that nobody asks for can push its ECN mark out.
+///
+/// # Errors
+/// When the system refuses.
+#[cfg(unix)]
+pub fn without_timestamps<S: AsSocket>(socket: &S) -> Result<(), SocketError> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use nix::sys::socket::{setsockopt, sockopt};
+        setsockopt(socket, sockopt::ReceiveTimestampns, &false)
+            .map_err(|e| SocketError::new("switch SO_TIMESTAMPNS off", e.into()))?;
+    }
+    let _ = socket;
+    Ok(())
+}
+
 /// How a listener is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenOptions {

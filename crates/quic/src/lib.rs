@@ -34,7 +34,7 @@ mod stream;
 mod transmit;
 pub mod wire;
 
-pub use config::{ClientConfig, ConfigError, ServerConfig, TransportConfig};
+pub use config::{ClientConfig, ConfigError, PreferredAddresses, ServerConfig, TransportConfig};
 pub use connection::{Connection, ConnectionStats, EndpointEvent, Event, HandshakeInfo, Timer};
 pub use crypto::{Holder as TokenHolder, ResetKey, TokenKeys, TokenState};
 pub use endpoint::{
@@ -49,4 +49,5 @@ pub use stream::{
 };
 pub use transmit::{Ecn, PathAddr, Transmit, TransmitBuf};
 pub use weir_core::slab::Key;
+pub use wire::transport_parameters::Remembered;
 pub use wire::{ConnectionId, Dir, Side, StreamId, Version};

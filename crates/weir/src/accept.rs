@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::endpoint::{Arrived, Inner};
+use crate::via::Via;
 
 /// How long the loop pauses when the system has no file descriptor left: long enough not to burn
 /// the processor, short enough that nobody notices once one is free.
@@ -20,6 +21,7 @@ pub(crate) async fn run(
     listener: TcpListener,
     endpoint: Arc<Inner>,
     accepted: mpsc::Sender<Arrived>,
+    via: Via,
 ) {
     let handshakes = Arc::new(Semaphore::new(endpoint.config.max_handshakes));
     let mut closing = endpoint.closing.subscribe();
@@ -38,7 +40,7 @@ pub(crate) async fn run(
             Ok((stream, remote)) => {
                 complained = false;
                 let (endpoint, accepted) = (Arc::clone(&endpoint), accepted.clone());
-                tokio::spawn(welcome(stream, remote, endpoint, accepted, place));
+                tokio::spawn(welcome(stream, remote, endpoint, accepted, place, via));
             }
             Err(error) => {
                 if !complained {
@@ -58,6 +60,7 @@ async fn welcome(
     endpoint: Arc<Inner>,
     accepted: mpsc::Sender<Arrived>,
     place: OwnedSemaphorePermit,
+    via: Via,
 ) {
     let Ok(local) = stream.local_addr() else {
         return;
@@ -66,7 +69,7 @@ async fn welcome(
         debug!("{remote} left before the handshake: {error}");
         return;
     }
-    let mut info = endpoint.info(false, local, remote);
+    let mut info = endpoint.info(false, via, local, remote);
     let limit = endpoint.config.handshake_timeout;
     let carrier = match timeout(limit, endpoint.secure(stream, &mut info, None)).await {
         Ok(Ok(carrier)) => carrier,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::EndpointError;
+use crate::quic::QuicConfig;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -55,6 +56,8 @@ pub struct Config {
     pub close_timeout: Duration,
     /// How long the carrier may take no bytes at all before the connection is given up. 30 s.
     pub write_timeout: Duration,
+    /// What concerns QUIC alone.
+    pub quic: QuicConfig,
 }
 
 impl Default for Config {
@@ -75,6 +78,7 @@ impl Default for Config {
             open_timeout: Duration::from_secs(75),
             close_timeout: Duration::from_secs(300),
             write_timeout: Duration::from_secs(30),
+            quic: QuicConfig::default(),
         }
     }
 }
@@ -112,9 +116,10 @@ impl Config {
         if self.handshake_timeout.is_zero() {
             return wrong("handshake_timeout", "zero".to_owned(), "more than zero");
         }
-        self.yamux()
-            .validate()
-            .map_err(|e| EndpointError::Config(e.to_string()))
+        let words = |error: &dyn std::fmt::Display| EndpointError::Config(error.to_string());
+        self.yamux().validate().map_err(|error| words(&error))?;
+        let transport = self.quic_transport();
+        transport.validate().map_err(|error| words(&error))
     }
 
     /// The multiplexer's settings that follow from these.

@@ -39,6 +39,14 @@ impl Connection {
         }
     }
 
+    /// This connection with the reason why it is carried so. There are no other handles yet.
+    pub(crate) fn because(mut self, why: String) -> Self {
+        if let Some(handle) = Arc::get_mut(&mut self.inner) {
+            handle.info.why = Some(why.into());
+        }
+        self
+    }
+
     /// This connection with another layer, which may hold the connection and pass calls on to its layer.
     #[cfg(test)]
     pub(crate) fn wrapped(self, wrap: impl FnOnce(Self) -> Arc<dyn StreamLayer>) -> Self {
@@ -169,6 +177,11 @@ impl Connection {
     /// How the streams are carried.
     pub fn via(&self) -> Via {
         self.inner.info.via
+    }
+
+    /// Why the streams are carried so, in words, where there was a choice ([`Via::Auto`]).
+    pub fn why(&self) -> Option<&str> {
+        self.inner.info.why.as_deref()
     }
 
     /// What the handshake agreed on; `None` on ways without a handshake of their own, and while it

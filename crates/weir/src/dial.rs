@@ -12,25 +12,13 @@ use crate::error::ConnectError;
 use crate::target::Target;
 
 /// RFC 8305 section 5: the recommended delay between connection attempts.
-const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+pub(crate) const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// A TCP connection to the first address of `target` that answers.
 pub(crate) async fn tcp(target: &Target, limit: Duration) -> Result<TcpStream, ConnectError> {
-    let resolve = |source| ConnectError::Resolve {
-        host: target.host.clone(),
-        source,
-    };
-    let found = lookup_host((target.host.as_str(), target.port))
-        .await
-        .map_err(resolve)?;
-    let addresses = interleave(found.collect());
-    let Some(&last) = addresses.last() else {
-        return Err(resolve(io::Error::new(
-            io::ErrorKind::NotFound,
-            "the name has no address",
-        )));
-    };
-    match timeout(limit, race(addresses)).await {
+    let addresses = resolve(target).await?;
+    let last = addresses.last().copied().unwrap_or_else(unknown);
+    match timeout(limit, race(addresses, connect)).await {
         Ok(result) => {
             let stream = result?;
             // Frames are batched already; the kernel's waiting would only add to the delay.
@@ -49,11 +37,40 @@ pub(crate) async fn tcp(target: &Target, limit: Duration) -> Result<TcpStream, C
     }
 }
 
+async fn connect(address: SocketAddr) -> Result<TcpStream, ConnectError> {
+    TcpStream::connect(address)
+        .await
+        .map_err(|source| ConnectError::Dial { address, source })
+}
+
+/// The addresses of `target` in the order in which to try them; at least one.
+pub(crate) async fn resolve(target: &Target) -> Result<Vec<SocketAddr>, ConnectError> {
+    let failed = |source| ConnectError::Resolve {
+        host: target.host.clone(),
+        source,
+    };
+    let found = lookup_host((target.host.as_str(), target.port))
+        .await
+        .map_err(failed)?;
+    let addresses = interleave(found.collect());
+    if addresses.is_empty() {
+        return Err(failed(io::Error::new(
+            io::ErrorKind::NotFound,
+            "the name has no address",
+        )));
+    }
+    Ok(addresses)
+}
+
+/// What stands for an address that is not known.
+fn unknown() -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], 0))
+}
+
 /// The two ends of a connected socket.
 pub(crate) fn addresses(stream: &TcpStream) -> Result<(SocketAddr, SocketAddr), ConnectError> {
-    let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
     let wrong = |source| ConnectError::Dial {
-        address: unknown,
+        address: unknown(),
         source,
     };
     Ok((
@@ -79,25 +96,27 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 /// RFC 8305 section 5: the next attempt starts after the delay, or when one fails; the first to
-/// connect wins and the others are dropped.
-async fn race(addresses: Vec<SocketAddr>) -> Result<TcpStream, ConnectError> {
+/// succeed wins and the others are dropped.
+pub(crate) async fn race<T, A>(
+    addresses: Vec<SocketAddr>,
+    attempt: impl Fn(SocketAddr) -> A,
+) -> Result<T, ConnectError>
+where
+    T: Send + 'static,
+    A: Future<Output = Result<T, ConnectError>> + Send + 'static,
+{
     let mut attempts = JoinSet::new();
     let mut waiting = addresses.into_iter();
     let mut failed = None;
     loop {
         match waiting.next() {
             Some(address) => {
-                attempts.spawn(async move {
-                    TcpStream::connect(address)
-                        .await
-                        .map_err(|source| ConnectError::Dial { address, source })
-                });
+                attempts.spawn(attempt(address));
             }
             None if attempts.is_empty() => {
-                let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
                 let source = io::Error::from(io::ErrorKind::AddrNotAvailable);
                 return Err(failed.unwrap_or(ConnectError::Dial {
-                    address: unknown,
+                    address: unknown(),
                     source,
                 }));
             }
@@ -106,7 +125,7 @@ async fn race(addresses: Vec<SocketAddr>) -> Result<TcpStream, ConnectError> {
         let more = waiting.len() > 0;
         tokio::select! {
             Some(ended) = attempts.join_next() => match ended {
-                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Ok(found)) => return Ok(found),
                 Ok(Err(error)) => failed = Some(error),
                 Err(_) => {}
             },
@@ -137,9 +156,9 @@ mod tests {
             let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             gone.local_addr().unwrap()
         };
-        let stream = race(vec![dead, alive]).await.unwrap();
+        let stream = race(vec![dead, alive], connect).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), alive);
-        let error = race(vec![dead]).await.unwrap_err().to_string();
+        let error = race(vec![dead], connect).await.unwrap_err().to_string();
         assert!(error.contains(&dead.to_string()), "{error}");
     }
 }

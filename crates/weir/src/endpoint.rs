@@ -5,13 +5,18 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{Mutex, mpsc, watch};
+use tracing::info;
 use weir_core::budget::Budget;
 use weir_core::buf::Pool;
+use weir_core::trace::Sink;
 
 use crate::alive::Alive;
+use crate::auto::{self, Worked};
 use crate::bare::BareStream;
+use crate::bind;
+use crate::builder::Builder;
 use crate::carrier::{AnyCarrier, Tapped, TcpCarrier};
 use crate::config::Config;
 use crate::connection::Connection;
@@ -20,145 +25,17 @@ use crate::drive::{self, Role};
 use crate::error::{ConnectError, EndpointError};
 use crate::layer::StreamLayer;
 use crate::observe::{ConnectionInfo, SharedObserver};
-use crate::security::{Identity, PeerId, Security, SecurityError, TlsKeyLog};
+use crate::quic::{self, Quic};
+use crate::security::{ALPN_WEIR, Identity, Names, PeerId, Security, SecurityError, peer_of};
 use crate::target::Target;
 use crate::via::Via;
-
-/// Makes an [`Endpoint`].
-#[derive(Default)]
-pub struct Builder {
-    identity: Option<Identity>,
-    config: Config,
-    via: Option<Via>,
-    budget: Option<Budget>,
-    observer: Option<SharedObserver>,
-    key_log: Option<std::path::PathBuf>,
-}
-
-impl Builder {
-    /// The key that peers will know this endpoint by. Without one, a fresh key is made.
-    pub fn identity(mut self, identity: Identity) -> Self {
-        self.identity = Some(identity);
-        self
-    }
-
-    /// Settings other than the defaults.
-    pub fn config(mut self, config: Config) -> Self {
-        self.config = config;
-        self
-    }
-
-    /// How streams are carried, both for those who dial in and for those dialled;
-    /// [`Via::Yamux`] unless said otherwise.
-    pub fn via(mut self, via: Via) -> Self {
-        self.via = Some(via);
-        self
-    }
-
-    /// A budget that the endpoint's memory is taken from, for programs that run several endpoints
-    /// under one limit. [`Config::memory_limit`] holds inside it.
-    pub fn budget(mut self, budget: Budget) -> Self {
-        self.budget = Some(budget);
-        self
-    }
-
-    /// Where connections report what happens on them.
-    pub fn observer(mut self, observer: SharedObserver) -> Self {
-        self.observer = Some(observer);
-        self
-    }
-
-    /// A file that TLS secrets are appended to, so that captures can be decrypted. Without it the
-    /// variable `SSLKEYLOGFILE` decides, and without that nothing is written.
-    pub fn key_log(mut self, path: impl Into<std::path::PathBuf>) -> Self {
-        self.key_log = Some(path.into());
-        self
-    }
-
-    /// An endpoint that takes connections on `address` (`IP:PORT` or `NAME:PORT`, port 0 lets the
-    /// system choose) and can dial as well.
-    pub async fn bind(self, address: &str) -> Result<Endpoint, EndpointError> {
-        let wrong = |source| EndpointError::Bind {
-            address: address.to_owned(),
-            source,
-        };
-        let listener = TcpListener::bind(address).await.map_err(wrong)?;
-        let local = listener.local_addr().map_err(wrong)?;
-        let inner = self.build(Some(local))?;
-        let (accepted, queue) = mpsc::channel(inner.config.connection_backlog);
-        tokio::spawn(crate::accept::run(listener, Arc::clone(&inner), accepted));
-        Ok(Endpoint {
-            inner,
-            queue: Arc::new(Mutex::new(Some(queue))),
-        })
-    }
-
-    /// An endpoint that only dials.
-    pub async fn client(self) -> Result<Endpoint, EndpointError> {
-        let inner = self.build(None)?;
-        Ok(Endpoint {
-            inner,
-            queue: Arc::new(Mutex::new(None)),
-        })
-    }
-
-    /// The log for an observer that wants TLS secrets, who gets them beside the file's reader.
-    fn secrets_log(&self) -> Result<Option<TlsKeyLog>, SecurityError> {
-        let Some(observer) = self
-            .observer
-            .as_ref()
-            .filter(|observer| observer.wants_secrets())
-        else {
-            return Ok(None);
-        };
-        let file = match &self.key_log {
-            Some(path) => Some(TlsKeyLog::open(path)?),
-            None => TlsKeyLog::from_env()?,
-        };
-        let observer = Arc::clone(observer);
-        let tell = Box::new(move |line: &str| observer.secret(line));
-        Ok(Some(file.unwrap_or_default().observed_by(tell)))
-    }
-
-    fn build(mut self, local: Option<SocketAddr>) -> Result<Arc<Inner>, EndpointError> {
-        self.config.check()?;
-        let identity = match self.identity.take() {
-            Some(identity) => identity,
-            None => Identity::generate()?,
-        };
-        let limit = self.config.memory_limit;
-        let budget = match self.budget.take() {
-            Some(parent) => parent.child("endpoint", limit),
-            None => Budget::root("endpoint", limit),
-        };
-        let mut security = Security::new(&identity, self.key_log.as_deref())?;
-        if let Some(log) = self.secrets_log()? {
-            security = security.with_key_log(Arc::new(log));
-        }
-        let (closing, _) = watch::channel(false);
-        Ok(Arc::new(Inner {
-            peer_id: identity.peer_id(),
-            security,
-            pool: Pool::default(),
-            config: self.config,
-            via: self.via.unwrap_or(Via::Yamux),
-            budget,
-            observer: self.observer,
-            local,
-            closing,
-            numbers: AtomicU64::new(1),
-            running: Running::default(),
-            alive: Alive::default(),
-        }))
-    }
-}
 
 /// One identity at one address, from which connections go out and at which they come in. Clones are
 /// handles to the same endpoint.
 #[derive(Clone)]
 pub struct Endpoint {
-    inner: Arc<Inner>,
-    queue: Arc<Mutex<Option<mpsc::Receiver<Arrived>>>>,
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) queue: Arc<Mutex<Option<mpsc::Receiver<Arrived>>>>,
 }
 
 /// What the accept task hands over.
@@ -173,27 +50,32 @@ pub(crate) enum Arrived {
 pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) via: Via,
-    security: Security,
+    pub(crate) security: Security,
+    /// TLS for names, where it takes the place of peer IDs.
+    pub(crate) names: Option<Names>,
+    pub(crate) quic: Quic,
+    pub(crate) worked: Worked,
     pub(crate) pool: Pool,
     pub(crate) budget: Budget,
     pub(crate) closing: watch::Sender<bool>,
-    peer_id: PeerId,
-    observer: Option<SharedObserver>,
-    local: Option<SocketAddr>,
-    numbers: AtomicU64,
-    running: Running,
+    pub(crate) identity: Identity,
+    pub(crate) peer_id: PeerId,
+    pub(crate) observer: Option<SharedObserver>,
+    pub(crate) local: Option<SocketAddr>,
+    pub(crate) numbers: AtomicU64,
+    pub(crate) running: Running,
     pub(crate) alive: Alive,
 }
 
 /// The connections that an endpoint has to end when it closes.
 #[derive(Default)]
-struct Running {
+pub(crate) struct Running {
     /// Those that are gone are swept out when the list has doubled since the last time.
     list: std::sync::Mutex<(usize, Vec<Weak<dyn StreamLayer>>)>,
 }
 
 impl Running {
-    fn add(&self, layer: &Arc<dyn StreamLayer>) {
+    pub(crate) fn add(&self, layer: &Arc<dyn StreamLayer>) {
         let mut guard = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         let (sweep_at, list) = &mut *guard;
         if list.len() >= *sweep_at {
@@ -221,6 +103,11 @@ impl Endpoint {
 
     /// Where it listens; the unspecified address, port 0, when it only dials.
     pub fn local_addr(&self) -> SocketAddr {
+        if self.inner.via == Via::Quic
+            && let Some(local) = self.inner.quic.local()
+        {
+            return local;
+        }
         self.inner
             .local
             .unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
@@ -228,23 +115,79 @@ impl Endpoint {
 
     /// Dials `PEER@HOST:PORT`, or `HOST:PORT` where any peer will do.
     ///
-    /// The addresses of the name are tried in turn with a head start for each (RFC 8305).
+    /// The addresses of the name are tried in turn with a head start for each (RFC 8305); via
+    /// [`Via::Auto`] QUIC and yamux as well.
     pub async fn connect(&self, target: &str) -> Result<Connection, ConnectError> {
         self.connect_target(&target.parse()?).await
     }
 
     /// [`Endpoint::connect`] for a target that has been read already.
     pub async fn connect_target(&self, target: &Target) -> Result<Connection, ConnectError> {
-        let via = self.inner.via;
-        if !via.is_multiplexed() {
-            return Err(ConnectError::Via(format!(
+        match self.inner.via {
+            Via::Quic => quic::connect(&self.inner, target, false).await,
+            Via::Auto => self.connect_auto(target).await,
+            via if via.is_multiplexed() => self.connect_over_tcp(target, via).await,
+            via => Err(ConnectError::Via(format!(
                 "a connection via {via} carries one stream: use Endpoint::connect_bare"
-            )));
+            ))),
         }
-        let (carrier, info) = self.dial(target).await?;
+    }
+
+    /// [`Endpoint::connect`] that does not wait for the handshake where an earlier connection to the
+    /// server permits it ([`Builder::early_data`]): what is written then goes out with the first
+    /// packet, and [`crate::Handshake::early_data`] tells later whether the server took it.
+    /// Otherwise it waits like [`Endpoint::connect`].
+    ///
+    /// What is sent before the handshake is done can be replayed: see [`Builder::early_data`].
+    /// [`Connection::closed`] tells when the handshake fails after all.
+    pub async fn connect_early(&self, target: &str) -> Result<Connection, ConnectError> {
+        let target = target.parse()?;
+        match self.inner.via {
+            Via::Quic => quic::connect(&self.inner, &target, true).await,
+            _ => self.connect_target(&target).await,
+        }
+    }
+
+    async fn connect_over_tcp(
+        &self,
+        target: &Target,
+        via: Via,
+    ) -> Result<Connection, ConnectError> {
+        let (carrier, info) = self.dial(target, via).await?;
         self.inner
             .connection(carrier, info, Role::Client)
             .map_err(ConnectError::Via)
+    }
+
+    async fn connect_auto(&self, target: &Target) -> Result<Connection, ConnectError> {
+        let name = target.to_string();
+        let won = auto::race(
+            self.inner.worked.head_start(&name),
+            quic::connect(&self.inner, target, false),
+            self.connect_over_tcp(target, Via::Yamux),
+        )
+        .await?;
+        self.inner.worked.note(&name, won.via);
+        info!("{target} is reached via {}: {}", won.via, won.why);
+        Ok(won.connection.because(won.why))
+    }
+
+    /// Moves this endpoint's QUIC connections to a new UDP socket at `address` (`IP:PORT`, port 0 lets
+    /// the system choose), as after a change of networks. Those that it dialled go on from there;
+    /// clients of a listening endpoint have to find the new address by themselves. Says where the
+    /// socket is.
+    ///
+    /// # Errors
+    /// The address cannot be had; then everything stays as it was.
+    pub async fn rebind(&self, address: &str) -> Result<SocketAddr, EndpointError> {
+        let wrong = |source| EndpointError::Bind {
+            address: address.to_owned(),
+            source,
+        };
+        let socket = bind::udp(address).await.map_err(wrong)?;
+        quic::rebind(&self.inner, socket)
+            .await
+            .map_err(EndpointError::Config)
     }
 
     /// Dials a base-line way ([`Via::Tcp`] or [`Via::Tls`]): one connection, one stream.
@@ -260,15 +203,19 @@ impl Endpoint {
                 "a connection via {via} carries many streams: use Endpoint::connect"
             )));
         }
-        let (carrier, info) = self.dial(target).await?;
+        let (carrier, info) = self.dial(target, via).await?;
         Ok(BareStream::new(carrier, info, &self.inner.pool))
     }
 
-    async fn dial(&self, target: &Target) -> Result<(AnyCarrier, ConnectionInfo), ConnectError> {
+    async fn dial(
+        &self,
+        target: &Target,
+        via: Via,
+    ) -> Result<(AnyCarrier, ConnectionInfo), ConnectError> {
         let inner = &self.inner;
         let stream = dial::tcp(target, inner.config.handshake_timeout).await?;
         let (local, remote) = dial::addresses(&stream)?;
-        let mut info = inner.info(true, local, remote);
+        let mut info = inner.info(true, via, local, remote);
         let limit = inner.config.handshake_timeout;
         let secured = inner.secure(stream, &mut info, target.peer);
         match tokio::time::timeout(limit, secured).await {
@@ -311,6 +258,7 @@ impl Endpoint {
     /// Takes no more connections and ends those that run, telling the peers why.
     pub fn close(&self, code: u64, reason: &str) {
         self.inner.closing.send_replace(true);
+        self.inner.quic.close();
         for layer in self.inner.running.take() {
             if let Some(layer) = layer.upgrade() {
                 layer.close(code, reason);
@@ -344,16 +292,18 @@ impl Inner {
     pub(crate) fn info(
         &self,
         dialled: bool,
+        via: Via,
         local: SocketAddr,
         remote: SocketAddr,
     ) -> ConnectionInfo {
         ConnectionInfo {
             number: self.numbers.fetch_add(1, Ordering::Relaxed),
             dialled,
-            via: self.via,
+            via,
             peer: None,
             local_addr: local,
             remote_addr: remote,
+            why: None,
         }
     }
 
@@ -368,7 +318,7 @@ impl Inner {
             .observer
             .as_ref()
             .and_then(|observer| observer.tap(info));
-        if !self.via.is_secure() {
+        if !info.via.is_secure() {
             return Ok(AnyCarrier::Tcp(TcpCarrier::new(Tapped::new(stream, tap))));
         }
         let (carrier, peer) = if info.dialled {
@@ -386,7 +336,7 @@ impl Inner {
         carrier: AnyCarrier,
         info: ConnectionInfo,
     ) -> Result<Arrived, String> {
-        if self.via.is_multiplexed() {
+        if info.via.is_multiplexed() {
             self.connection(carrier, info, Role::Server)
                 .map(Arrived::Connection)
         } else {
@@ -402,13 +352,71 @@ impl Inner {
         info: ConnectionInfo,
         role: Role,
     ) -> Result<Connection, String> {
-        let sinks = self
-            .observer
-            .as_ref()
-            .map(|o| o.sinks(&info))
-            .unwrap_or_default();
+        let sinks = self.sinks(&info);
         let layer = drive::start(carrier, info.clone(), role, self, sinks)?;
         self.running.add(&layer);
         Ok(Connection::new(layer, info))
+    }
+
+    /// The observer's sinks for one connection.
+    pub(crate) fn sinks(&self, info: &ConnectionInfo) -> Vec<Box<dyn Sink>> {
+        let observer = self.observer.as_ref();
+        observer
+            .map(|observer| observer.sinks(info))
+            .unwrap_or_default()
+    }
+
+    /// A secret of the socket that listens at `address`, the same after a restart.
+    pub(crate) fn listener_secret(&self, address: SocketAddr) -> Result<[u8; 32], String> {
+        let purpose = format!("stateless resets at {address}");
+        let derived = self.identity.derive(&purpose);
+        derived.map_err(|error| error.to_string())
+    }
+
+    /// Whether peers are known by names, not by peer IDs.
+    pub(crate) fn names_peers(&self) -> bool {
+        self.names.is_some()
+    }
+
+    /// TLS for dialling by QUIC.
+    pub(crate) fn client_tls(
+        &self,
+        expected: Option<PeerId>,
+    ) -> Result<Arc<rustls::ClientConfig>, String> {
+        match &self.names {
+            None => Ok(self.security.client(expected, &[ALPN_WEIR])),
+            Some(_) if expected.is_some() => {
+                Err("an endpoint with roots dials names, not peer IDs".to_owned())
+            }
+            Some(names) => names.client.clone().ok_or_else(|| {
+                "an endpoint with a certificate and no roots does not dial".to_owned()
+            }),
+        }
+    }
+
+    /// TLS for listening by QUIC.
+    pub(crate) fn server_tls(&self) -> Result<Arc<rustls::ServerConfig>, String> {
+        match &self.names {
+            None => Ok(self.security.server(None, &[ALPN_WEIR])),
+            Some(names) => names
+                .server
+                .clone()
+                .ok_or_else(|| "an endpoint that listens by name needs a certificate".to_owned()),
+        }
+    }
+
+    /// Whose key answered on a QUIC connection whose handshake is complete; `None` where peers are
+    /// known by names.
+    pub(crate) fn quic_peer(
+        &self,
+        connection: &weir_quic::Connection,
+    ) -> Result<Option<PeerId>, SecurityError> {
+        if self.names_peers() {
+            return Ok(None);
+        }
+        let shown = connection
+            .handshake_info()
+            .map(|info| info.peer_certificates.as_slice());
+        Ok(Some(peer_of(shown)?))
     }
 }

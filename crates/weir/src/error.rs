@@ -121,6 +121,14 @@ pub enum ConnectError {
         /// How long was waited.
         within: std::time::Duration,
     },
+    /// The peer is there and does not want this connection, or broke the protocol.
+    #[error("{address} let nobody in: {reason}")]
+    Refused {
+        /// Who was dialled.
+        address: SocketAddr,
+        /// What ended it.
+        reason: Box<CloseReason>,
+    },
     /// The way asked for does not carry multiplexed streams, or needs what the endpoint lacks.
     #[error("{0}")]
     Via(String),

@@ -30,7 +30,10 @@
 
 mod accept;
 mod alive;
+mod auto;
 mod bare;
+mod bind;
+mod builder;
 mod carrier;
 mod config;
 mod connection;
@@ -40,6 +43,7 @@ mod endpoint;
 mod error;
 mod layer;
 mod observe;
+pub mod quic;
 pub mod security;
 mod stats;
 mod stream;
@@ -49,18 +53,21 @@ pub mod tunnel;
 mod via;
 
 pub use bare::BareStream;
+pub use builder::Builder;
 pub use config::Config;
 pub use connection::Connection;
-pub use endpoint::{Builder, Endpoint};
+pub use endpoint::Endpoint;
 pub use error::{ConnectError, ConnectionError, DatagramError, EndpointError, StreamError};
 pub use layer::Handshake;
 pub use observe::{ConnectionInfo, DatagramBatch, DatagramTap, Observer, SharedObserver, Tap};
+pub use quic::QuicConfig;
 pub use security::{Identity, PeerId};
 pub use stats::{HeldBy, PathStats, Stats, StreamStats};
 pub use stream::{RecvStream, SendStream, Stream};
 pub use target::Target;
 pub use via::{UnknownVia, Via};
 
+pub use rustls;
 pub use weir_core::budget::Budget;
 pub use weir_core::close::CloseReason;
 pub use weir_core::sched::Priority;

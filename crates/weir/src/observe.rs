@@ -25,6 +25,8 @@ pub struct ConnectionInfo {
     pub local_addr: SocketAddr,
     /// The peer's address.
     pub remote_addr: SocketAddr,
+    /// Why it is carried so, in words, where there was a choice ([`Via::Auto`]).
+    pub why: Option<Arc<str>>,
 }
 
 /// Makes the instruments of each connection. What it returns is called on the way of every event,

@@ -9,6 +9,12 @@ use std::str::FromStr;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Via {
+    /// QUIC where UDP passes, else yamux: both are begun, QUIC first, and the first to be ready is
+    /// taken (as RFC 8305 chooses among addresses). A listening side takes both at one port number.
+    Auto,
+    /// Many streams and datagrams over QUIC; both sides are authenticated by their peer IDs, or the
+    /// listening one by a certificate for its name.
+    Quic,
     /// Many streams over TLS 1.3 over TCP; both sides are authenticated by their peer IDs.
     Yamux,
     /// Many streams over bare TCP: no encryption, no authentication. For loopback, for links that
@@ -22,11 +28,20 @@ pub enum Via {
 
 impl Via {
     /// Every way there is, in the order in which help texts list them.
-    pub const ALL: [Via; 4] = [Via::Yamux, Via::YamuxPlain, Via::Tcp, Via::Tls];
+    pub const ALL: [Via; 6] = [
+        Via::Auto,
+        Via::Quic,
+        Via::Yamux,
+        Via::YamuxPlain,
+        Via::Tcp,
+        Via::Tls,
+    ];
 
     /// The name on the command line and in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Via::Auto => "auto",
+            Via::Quic => "quic",
             Via::Yamux => "yamux",
             Via::YamuxPlain => "yamux-plain",
             Via::Tcp => "tcp",
@@ -36,17 +51,31 @@ impl Via {
 
     /// Whether the peer is known by its key and the bytes are encrypted.
     pub const fn is_secure(self) -> bool {
-        matches!(self, Via::Yamux | Via::Tls)
+        matches!(self, Via::Auto | Via::Quic | Via::Yamux | Via::Tls)
     }
 
     /// Whether one connection carries many streams.
     pub const fn is_multiplexed(self) -> bool {
-        matches!(self, Via::Yamux | Via::YamuxPlain)
+        !matches!(self, Via::Tcp | Via::Tls)
     }
 
-    /// Whether unreliable datagrams travel beside the streams.
+    /// Whether unreliable datagrams travel beside the streams. [`Via::Auto`] may end up with either.
     pub const fn carries_datagrams(self) -> bool {
-        false
+        matches!(self, Via::Quic)
+    }
+
+    /// Whether it can be carried over UDP.
+    pub(crate) const fn uses_udp(self) -> bool {
+        matches!(self, Via::Auto | Via::Quic)
+    }
+
+    /// How it is carried over TCP, where it can be.
+    pub(crate) const fn over_tcp(self) -> Option<Via> {
+        match self {
+            Via::Quic => None,
+            Via::Auto => Some(Via::Yamux),
+            other => Some(other),
+        }
     }
 }
 
@@ -58,7 +87,7 @@ impl fmt::Display for Via {
 
 /// A name that is no [`Via`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no way to carry streams: it is one of yamux, yamux-plain, tcp, tls")]
+#[error("`{0}` is no way to carry streams: it is one of auto, quic, yamux, yamux-plain, tcp, tls")]
 pub struct UnknownVia(pub String);
 
 impl FromStr for Via {

@@ -34,8 +34,9 @@ pub(crate) struct ConnectArgs {
     #[arg(value_name = "PEER@HOST:PORT", required_unless_present = "status")]
     pub(crate) peer: Option<Target>,
 
-    /// How streams are carried: yamux (over TLS), or yamux-plain without encryption
-    #[arg(long, default_value = "yamux", value_name = "VIA")]
+    /// How streams are carried: quic, yamux (TLS on TCP), the faster of both (auto), or yamux-plain
+    /// without encryption
+    #[arg(long, default_value = "auto", value_name = "VIA")]
     pub(crate) via: Via,
 
     /// Listen here, connect from there
@@ -76,6 +77,9 @@ pub(crate) struct ConnectArgs {
 struct Connected {
     connected: String,
     via: String,
+    /// Why it is carried so, where there was a choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
     peer_id: Option<String>,
     forwards: Vec<ForwardStatus>,
 }
@@ -104,7 +108,7 @@ fn check(args: &ConnectArgs, peer: &Target) -> Outcome {
     let via = args.via;
     if !via.is_multiplexed() {
         return Err(Failure::usage(format!("--via {via} carries no tunnel"))
-            .hint("it is a base line for `weir perf` and `weir echo`; use yamux"));
+            .hint("it is a base line for `weir perf` and `weir echo`; use auto"));
     }
     if via.is_secure() && peer.peer.is_none() {
         return Err(
@@ -155,9 +159,11 @@ async fn tunnel(args: &ConnectArgs, peer: &Target, identity: Identity) -> Outcom
 /// Tells scripts what stands; people read it in the log, which also tells what changes later.
 fn announce(args: &ConnectArgs, peer: &Target, client: &TunnelClient) {
     if args.common.json {
+        let (via, why) = client.carried();
         json_line(&Connected {
             connected: peer.to_string(),
-            via: args.via.to_string(),
+            via: via.to_string(),
+            why: why.map(str::to_owned),
             peer_id: client.peer_id().map(|id| id.to_string()),
             forwards: client.forwards(),
         });

@@ -37,7 +37,7 @@ impl EchoCommand {
     {\"listening\":\"IP:PORT\",..}."
 )]
 pub(crate) struct ServerArgs {
-    /// How streams are carried: yamux, yamux-plain, or one stream a connection: tcp, tls
+    /// How streams are carried: quic, yamux, auto, yamux-plain, or one stream a connection: tcp, tls
     #[arg(long, default_value = "yamux", value_name = "VIA")]
     pub(crate) via: Via,
 
@@ -59,7 +59,7 @@ pub(crate) struct ServerArgs {
     Exit code 0 only if all came back."
 )]
 pub(crate) struct ClientArgs {
-    /// How streams are carried: yamux, yamux-plain, or one stream a connection: tcp, tls
+    /// How streams are carried: quic, yamux, auto, yamux-plain, or one stream a connection: tcp, tls
     #[arg(long, default_value = "yamux", value_name = "VIA")]
     pub(crate) via: Via,
 

@@ -6,7 +6,7 @@ use crate::out::Outcome;
 use crate::pipe::{Pipe, PipeError};
 use crate::workers::{Serve, serve_streams};
 use std::sync::Arc;
-use weir::Endpoint;
+use weir::{Config, Endpoint};
 
 /// The most that is taken from a stream at once. What the client sends faster than it reads stays in
 /// its window: nothing is piled up here.
@@ -15,7 +15,15 @@ const PIECE: usize = 256 * 1024;
 /// Runs until SIGTERM or Ctrl-C.
 pub(super) async fn run(args: ServerArgs) -> Outcome {
     let (seen, json) = (&args.seen, args.common.json);
-    let server = Server::bind("echo server", &args.addr, args.via, seen, json).await?;
+    let server = Server::bind(
+        "echo server",
+        &args.addr,
+        args.via,
+        Config::default(),
+        seen,
+        json,
+    )
+    .await?;
     let endpoint = server.endpoint.clone();
     server
         .run(accept(&endpoint, args.via.is_multiplexed()))

@@ -2,7 +2,7 @@
 
 use super::progress::{Bar, Done, Goal};
 use super::report::{Idle, Report, Times};
-use super::{ClientArgs, Work, note_mtu, works};
+use super::{ClientArgs, Work, works};
 use crate::link;
 use crate::out::{Failure, Outcome, json_line, show};
 use crate::pipe::{Pipe, PipeError};
@@ -15,11 +15,14 @@ const DEFAULT_TIME: Duration = Duration::from_secs(5);
 
 /// Runs `weir perf client`.
 pub(super) async fn run(args: ClientArgs) -> Outcome {
-    note_mtu(args.mtu, args.via);
+    let config = super::config(args.mtu, args.via);
     // A limit that stays where it is only bounds how many connections can be held.
     let _ = weir_os::lift_open_files();
     let instruments = link::instruments(&args.seen)?;
-    let endpoint = link::builder(args.via, &instruments).client().await?;
+    let endpoint = link::builder(args.via, &instruments)
+        .config(config)
+        .client()
+        .await?;
     let dialer = Dialer {
         endpoint,
         target: args.addr.clone(),

@@ -12,7 +12,7 @@ use crate::out::{Failure, Outcome};
 use crate::units;
 use clap::{Args, Subcommand, ValueEnum};
 use std::time::Duration;
-use weir::{Target, Via};
+use weir::{Config, Target, Via};
 
 /// The two ends of a measurement.
 #[derive(Debug, Subcommand)]
@@ -40,7 +40,7 @@ impl PerfCommand {
     With --json the first line is {\"listening\":\"IP:PORT\",..}, the last {\"cpu_s\":..,\"max_rss_kib\":..}."
 )]
 pub(crate) struct ServerArgs {
-    /// How streams are carried: yamux, yamux-plain, or the base lines tcp and tls
+    /// How streams are carried: quic, yamux, auto, yamux-plain, or the base lines tcp and tls
     #[arg(long, default_value = "yamux", value_name = "VIA")]
     pub(crate) via: Via,
 
@@ -48,7 +48,7 @@ pub(crate) struct ServerArgs {
     #[arg(long, default_value = "127.0.0.1:0", value_name = "IP:PORT")]
     pub(crate) addr: String,
 
-    /// Largest packet, in bytes; for ways over UDP
+    /// Largest UDP payload, in bytes, instead of what the path carries; for quic
     #[arg(long, value_name = "BYTES")]
     pub(crate) mtu: Option<u16>,
 
@@ -66,7 +66,7 @@ pub(crate) struct ServerArgs {
     Without --bytes, --secs or --count a work runs for 5 seconds."
 )]
 pub(crate) struct ClientArgs {
-    /// How streams are carried: yamux, yamux-plain, or the base lines tcp and tls
+    /// How streams are carried: quic, yamux, auto, yamux-plain, or the base lines tcp and tls
     #[arg(long, default_value = "yamux", value_name = "VIA")]
     pub(crate) via: Via,
 
@@ -94,7 +94,7 @@ pub(crate) struct ClientArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub(crate) parallel: Option<u64>,
 
-    /// Largest packet, in bytes; for ways over UDP
+    /// Largest UDP payload, in bytes, instead of what the path carries; for quic
     #[arg(long, value_name = "BYTES")]
     pub(crate) mtu: Option<u16>,
 
@@ -166,11 +166,16 @@ pub(crate) fn run(command: PerfCommand) -> Outcome {
     })
 }
 
-/// Says once that `--mtu` has nothing to act on.
-fn note_mtu(mtu: Option<u16>, via: Via) {
-    if let Some(mtu) = mtu {
+/// The settings that the command line asks for. Says once where `--mtu` has nothing to act on.
+fn config(mtu: Option<u16>, via: Via) -> Config {
+    let mut config = Config::default();
+    config.quic.mtu = mtu;
+    if let Some(mtu) = mtu
+        && !matches!(via, Via::Quic | Via::Auto)
+    {
         crate::out::say(format_args!(
             "note: --mtu {mtu} does not apply to --via {via}: the system's TCP chooses its segments"
         ));
     }
+    config
 }

@@ -1,7 +1,7 @@
 //! `weir perf server`: answers what [`super::protocol`] lets a client ask.
 
+use super::ServerArgs;
 use super::protocol::{HEADER, Request, Status, block};
-use super::{ServerArgs, note_mtu};
 use crate::link::Server;
 use crate::out::{Outcome, json_line, say};
 use crate::pipe::{Pipe, PipeError};
@@ -23,9 +23,9 @@ struct Used {
 
 /// Runs until SIGTERM or Ctrl-C.
 pub(super) async fn run(args: ServerArgs) -> Outcome {
-    note_mtu(args.mtu, args.via);
+    let config = super::config(args.mtu, args.via);
     let (seen, json) = (&args.seen, args.common.json);
-    let server = Server::bind("perf server", &args.addr, args.via, seen, json).await?;
+    let server = Server::bind("perf server", &args.addr, args.via, config, seen, json).await?;
     let endpoint = server.endpoint.clone();
     server
         .run(accept(&endpoint, args.via.is_multiplexed()))

@@ -19,7 +19,7 @@ use visit::{Visit, Wrong};
 use weir::Via;
 
 /// The ways that are tried, a row of the table for each.
-const ROWS: &[Via] = &[Via::Yamux];
+const ROWS: &[Via] = &[Via::Quic, Via::Yamux];
 /// Bytes of the object that is downloaded and of the one that is uploaded.
 const OBJECT: usize = 64 << 20;
 /// A row that takes longer than this has failed.

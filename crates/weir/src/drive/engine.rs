@@ -1,5 +1,7 @@
 //! What the handles need of an engine, whichever protocol it speaks.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use weir_core::close::CloseReason;
 use weir_core::sched::Priority;
@@ -20,7 +22,6 @@ pub(crate) enum Refused {
 }
 
 /// What an engine has to tell those who wait.
-#[allow(dead_code, reason = "no engine has all of them")]
 pub(crate) enum News {
     /// A read that was blocked can go on.
     Readable(Key),
@@ -82,6 +83,10 @@ pub(crate) trait Engine: Send + 'static {
     }
     /// What the handshake agreed on, where the engine makes it itself.
     fn handshake(&self) -> Option<Handshake> {
+        None
+    }
+    /// The peer's address where it can change.
+    fn remote_addr(&self) -> Option<SocketAddr> {
         None
     }
     /// See [`crate::Connection::export_keying_material`].

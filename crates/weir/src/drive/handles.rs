@@ -1,5 +1,6 @@
 //! The calls of the public handles, on the engine behind its lock.
 
+use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -163,6 +164,10 @@ impl<E: Engine, L: Link> StreamLayer for Shared<E, L> {
 
     fn handshake(&self) -> Option<Handshake> {
         self.lock().engine.handshake()
+    }
+
+    fn remote_addr(&self) -> Option<SocketAddr> {
+        self.lock().engine.remote_addr()
     }
 
     fn export_keying_material(&self, output: &mut [u8], label: &[u8], context: &[u8]) -> bool {

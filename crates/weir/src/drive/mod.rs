@@ -34,7 +34,6 @@ use task::Task;
 use yamux::{TaskLink, YamuxShared};
 
 pub(crate) use clock::Clock;
-#[allow(unused_imports, reason = "for engines in other rooms")]
 pub(crate) use engine::{Engine, Link, News, Refused};
 pub(crate) use shared::Shared;
 

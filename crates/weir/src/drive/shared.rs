@@ -12,6 +12,7 @@ use super::clock::Clock;
 use super::engine::{Engine, Link, News};
 use super::wakers::{Half, Wakers};
 use crate::observe::ConnectionInfo;
+use crate::security::PeerId;
 use crate::stats::Stats;
 
 /// What the lock guards.
@@ -28,6 +29,8 @@ pub(crate) struct Shared<E, L> {
     /// When it began, on that clock.
     began: Instant,
     pub(crate) info: ConnectionInfo,
+    /// Whose key answered, where that came out after `info` was made.
+    peer: OnceLock<PeerId>,
     pub(super) openable: PerDir,
     pub(super) acceptable: PerDir,
     pub(super) datagram: Notify,
@@ -69,6 +72,7 @@ impl<E: Engine, L: Link> Shared<E, L> {
             began: clock.read(),
             clock,
             info,
+            peer: OnceLock::new(),
             openable: PerDir::default(),
             acceptable: PerDir::default(),
             datagram: Notify::new(),
@@ -82,6 +86,14 @@ impl<E: Engine, L: Link> Shared<E, L> {
     /// engine does not panic.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State<E, L>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes whose key answered.
+    pub(crate) fn set_peer(&self, peer: Option<PeerId>) {
+        if let Some(peer) = peer {
+            // It is who it is: a second look finds the same.
+            let _ = self.peer.set(peer);
+        }
     }
 
     /// Why the connection is over, once it is.
@@ -145,6 +157,7 @@ impl<E: Engine, L: Link> Shared<E, L> {
     pub(super) fn picture(&self) -> Stats {
         let age = self.clock.read().saturating_duration_since(self.began);
         let mut stats = Stats::new(&self.info, age);
+        stats.peer = stats.peer.or(self.peer.get().copied());
         self.lock().engine.describe(&mut stats);
         stats.streams.sort_unstable_by_key(|stream| stream.id);
         stats

@@ -47,6 +47,9 @@ pub enum SecurityError {
     /// The network failed.
     #[error("the connection failed during the TLS handshake: {0}")]
     Io(#[source] io::Error),
+    /// This side refused what the peer showed, where the library below tells it in words only.
+    #[error("TLS handshake failed: {0}")]
+    Fault(String),
     /// Any other error of the TLS library.
     #[error("TLS handshake failed: {0}")]
     Tls(#[source] TlsError),
@@ -73,6 +76,18 @@ impl From<TlsError> for SecurityError {
             TlsError::InvalidMessage(_) => SecurityError::NotTls,
             TlsError::PeerIncompatible(why) => SecurityError::Incompatible(why),
             other => SecurityError::Tls(other),
+        }
+    }
+}
+
+impl SecurityError {
+    /// A handshake that ended in a TLS alert, of this side's making or of the peer's.
+    pub(crate) fn from_alert(ours: bool, alert: u64, words: &str) -> SecurityError {
+        let alert = AlertDescription::from(u8::try_from(alert).unwrap_or(u8::MAX));
+        match (alert, ours) {
+            (AlertDescription::NoApplicationProtocol, _) => SecurityError::NoCommonProtocol,
+            (_, true) => SecurityError::Fault(words.to_owned()),
+            (alert, false) => SecurityError::Refused(alert),
         }
     }
 }

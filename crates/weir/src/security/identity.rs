@@ -191,6 +191,17 @@ impl Identity {
             .to_vec())
     }
 
+    /// A secret that follows from the key and `purpose`, always the same: what survives a restart
+    /// without being written anywhere. Nobody can tell the key from it.
+    pub(crate) fn derive(&self, purpose: &str) -> Result<[u8; 32], KeyError> {
+        // Ed25519 signatures are deterministic (RFC 8032 section 5.1.6), and this one is not shown to
+        // anybody; what TLS signs begins with 64 spaces (RFC 8446 section 4.4.3), so it never signs
+        // the same.
+        let signature = self.sign(format!("weir secret: {purpose}").as_bytes())?;
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &signature);
+        <[u8; 32]>::try_from(digest.as_ref()).map_err(|_| KeyError::Crypto("derive from"))
+    }
+
     fn from_pair(key: Ed25519KeyPair) -> Result<Identity, KeyError> {
         let bytes = key.public_key().as_ref();
         let public = PublicKey::ed25519(bytes.try_into().map_err(|_| KeyError::Crypto("use"))?);

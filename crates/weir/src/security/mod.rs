@@ -2,6 +2,7 @@
 //! without a certificate authority. The forms are libp2p's, so a peer ID means the same to its
 //! implementations.
 
+mod by_name;
 mod certificate;
 mod der;
 mod error;
@@ -11,6 +12,7 @@ mod peer_id;
 mod public_key;
 mod tls;
 
+pub(crate) use by_name::{ByName, Names};
 pub use certificate::CertificateError;
 pub use error::SecurityError;
 pub(crate) use error::alert_in_words;

@@ -30,7 +30,7 @@ use super::identity::{Identity, KeyError};
 use super::key_log::TlsKeyLog;
 use super::peer_id::PeerId;
 
-/// ALPN of yamux between two weir endpoints. (libp2p's own peers say `libp2p`, and agree on a
+/// ALPN between two weir endpoints, of yamux on TLS and of QUIC. (libp2p's own peers say `libp2p`, and agree on a
 /// multiplexer afterwards.)
 pub(crate) const ALPN_WEIR: &[u8] = b"weir/1";
 
@@ -107,6 +107,37 @@ impl Security {
     pub(crate) fn with_key_log(mut self, key_log: Arc<dyn KeyLog>) -> Security {
         self.key_log = key_log;
         self
+    }
+
+    /// The same with one cipher suite only.
+    ///
+    /// # Errors
+    /// When TLS 1.3 has no such suite here.
+    pub(crate) fn with_suite(
+        mut self,
+        suite: SupportedCipherSuite,
+    ) -> Result<Security, SecurityError> {
+        let only = Arc::new(CryptoProvider {
+            cipher_suites: vec![suite],
+            ..(**provider()).clone()
+        });
+        let tls13 = &[&rustls::version::TLS13];
+        self.client =
+            ClientConfig::builder_with_provider(Arc::clone(&only)).with_protocol_versions(tls13)?;
+        self.server = ServerConfig::builder_with_provider(only).with_protocol_versions(tls13)?;
+        Ok(self)
+    }
+
+    pub(super) fn client_builder(&self) -> ConfigBuilder<ClientConfig, WantsVerifier> {
+        self.client.clone()
+    }
+
+    pub(super) fn server_builder(&self) -> ConfigBuilder<ServerConfig, WantsVerifier> {
+        self.server.clone()
+    }
+
+    pub(super) fn key_log(&self) -> Arc<dyn KeyLog> {
+        Arc::clone(&self.key_log)
     }
 
     /// What a test needs to misuse the certificate.

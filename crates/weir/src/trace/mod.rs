@@ -32,7 +32,7 @@ use std::time::SystemTime;
 
 use weir_core::trace::{Level, Sink};
 
-use crate::endpoint::Builder;
+use crate::builder::Builder;
 use crate::observe::{ConnectionInfo, DatagramTap, Observer, Tap};
 use datagrams::PcapDatagramTap;
 use log::LogSink;

@@ -220,6 +220,12 @@ impl TunnelClient {
         self.session.connection.peer_id()
     }
 
+    /// How the streams are carried, and why so where there was a choice.
+    pub fn carried(&self) -> (crate::Via, Option<&str>) {
+        let connection = &self.session.connection;
+        (connection.via(), connection.why())
+    }
+
     /// A view of the tunnel's status that stays good while it runs.
     pub fn watch(&self) -> StatusView {
         StatusView(Arc::clone(&self.core))

@@ -1,0 +1,308 @@
+//! One UDP socket: batches in, batches out.
+
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Once;
+use std::task::{Context, Poll};
+
+use quinn_udp::{EcnCodepoint, RecvMeta, UdpSocketState};
+use socket2::{Domain, Protocol, Type};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tracing::{debug, warn};
+use weir_quic::{Ecn, PathAddr, Transmit};
+
+/// What a sender at 10 Gbit/s fills within the 6 ms that a busy reader may be away.
+const BUFFER: usize = 8 << 20;
+/// Messages of one receiving call. Each is a datagram, or with receive offload up to 64 of them; all
+/// of their buffers together stay in a processor's cache.
+const MESSAGES: usize = 16;
+/// Room of one message: the largest that UDP has.
+const ROOM: usize = 64 * 1024;
+
+/// A bound socket.
+pub(crate) struct Socket {
+    io: UdpSocket,
+    state: UdpSocketState,
+    local: SocketAddr,
+}
+
+/// How a batch fared.
+#[derive(PartialEq, Eq)]
+pub(super) enum Sent {
+    /// It is the system's now, or was refused for good: then it counts as lost.
+    Done,
+    /// The system has no room: it is to be sent again when there is.
+    Blocked,
+}
+
+impl Socket {
+    /// Binds `address`; `[::]` takes IPv4 as well where the system allows both.
+    pub(crate) fn bind(address: SocketAddr) -> io::Result<Socket> {
+        let domain = Domain::for_address(address);
+        let socket = socket2::Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+        if address.is_ipv6() {
+            // An address of one family is of use to that family alone.
+            socket.set_only_v6(!address.ip().is_unspecified())?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        let io = UdpSocket::from_std(socket.into())?;
+        let state = UdpSocketState::new((&io).into())?;
+        enlarge(&io, &state);
+        #[cfg(unix)]
+        if let Err(error) = weir_os::socket::without_timestamps(&io) {
+            debug!("{error}");
+        }
+        let local = io.local_addr()?;
+        Ok(Socket { io, state, local })
+    }
+
+    /// Where it is bound.
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Most datagrams that one call sends.
+    pub(super) fn max_segments(&self) -> usize {
+        self.state.max_gso_segments()
+    }
+
+    /// Ready when there may be something to read.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io.poll_recv_ready(cx)
+    }
+
+    /// Ready when there may be room to write.
+    pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io.poll_send_ready(cx)
+    }
+
+    /// Fills the batch; [`io::ErrorKind::WouldBlock`] when there is nothing to read.
+    pub(super) fn receive(&self, batch: &mut Batch) -> io::Result<()> {
+        batch.count = 0;
+        let mut rooms = batch.data.chunks_exact_mut(ROOM);
+        let mut slices: [IoSliceMut<'_>; MESSAGES] =
+            std::array::from_fn(|_| IoSliceMut::new(rooms.next().unwrap_or_default()));
+        let metas = &mut batch.metas;
+        batch.count = self.io.try_io(Interest::READABLE, || {
+            self.state.recv((&self.io).into(), &mut slices, metas)
+        })?;
+        if batch.count < MESSAGES {
+            // The queue is empty. Saying so spares the call that would find it out: what comes from
+            // now on is told anew.
+            let empty = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+            let _ = self.io.try_io(Interest::READABLE, empty);
+        }
+        Ok(())
+    }
+
+    /// Sends one batch of datagrams.
+    pub(super) fn send(&self, transmit: &Transmit, data: &[u8]) -> Sent {
+        let data = data.get(..transmit.len).unwrap_or(data);
+        match self.try_send(transmit, data) {
+            Ok(()) => Sent::Done,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sent::Blocked,
+            // A probe that is too long for this machine's own interface is a lost one.
+            Err(error) if quinn_udp::is_msg_size_err(&error) => Sent::Done,
+            Err(error) if data.len() > transmit.segment_size => {
+                debug!("a batch to {} did not go: {error}", transmit.path.remote);
+                self.send_singly(transmit, data)
+            }
+            Err(error) => {
+                debug!("a datagram to {} did not go: {error}", transmit.path.remote);
+                Sent::Done
+            }
+        }
+    }
+
+    /// For interfaces that refuse batches: the datagrams one by one, and what does not go is lost.
+    fn send_singly(&self, transmit: &Transmit, data: &[u8]) -> Sent {
+        for datagram in data.chunks(transmit.segment_size.max(1)) {
+            let single = Transmit {
+                len: datagram.len(),
+                ..*transmit
+            };
+            if let Err(error) = self.try_send(&single, datagram) {
+                debug!("a datagram to {} did not go: {error}", transmit.path.remote);
+                return Sent::Done;
+            }
+        }
+        Sent::Done
+    }
+
+    fn try_send(&self, transmit: &Transmit, data: &[u8]) -> io::Result<()> {
+        let out = quinn_udp::Transmit {
+            destination: self.to_wire(transmit.path.remote),
+            ecn: transmit.ecn.map(to_codepoint),
+            contents: data,
+            segment_size: (data.len() > transmit.segment_size).then_some(transmit.segment_size),
+            src_ip: transmit.path.local.map(|ip| self.source(ip)),
+        };
+        self.io.try_io(Interest::WRITABLE, || {
+            self.state.try_send((&self.io).into(), &out)
+        })
+    }
+
+    /// An IPv6 socket speaks to IPv4 by mapped addresses (RFC 4291 section 2.5.5.2).
+    fn to_wire(&self, address: SocketAddr) -> SocketAddr {
+        match address {
+            SocketAddr::V4(v4) if self.local.is_ipv6() => {
+                SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port()))
+            }
+            other => other,
+        }
+    }
+
+    fn source(&self, ip: IpAddr) -> IpAddr {
+        match ip {
+            IpAddr::V4(v4) if self.local.is_ipv6() => v4.to_ipv6_mapped().into(),
+            other => other,
+        }
+    }
+}
+
+/// What one receiving call brought. One of these serves a socket for as long as it lives.
+pub(super) struct Batch {
+    data: Vec<u8>,
+    metas: [RecvMeta; MESSAGES],
+    count: usize,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Batch {
+            data: vec![0; MESSAGES * ROOM],
+            metas: [RecvMeta::default(); MESSAGES],
+            count: 0,
+        }
+    }
+}
+
+impl Batch {
+    /// Every datagram, in the order in which they came.
+    pub(super) fn datagrams(
+        &mut self,
+    ) -> impl Iterator<Item = (PathAddr, Option<Ecn>, &mut [u8])> + '_ {
+        let rooms = self.data.chunks_exact_mut(ROOM);
+        rooms
+            .zip(&self.metas)
+            .take(self.count)
+            .flat_map(|(room, meta)| {
+                let path = PathAddr {
+                    local: meta.dst_ip.map(unmapped),
+                    remote: SocketAddr::new(unmapped(meta.addr.ip()), meta.addr.port()),
+                };
+                let ecn = meta.ecn.and_then(|mark| Ecn::from_bits(mark as u8));
+                let len = meta.len.min(ROOM);
+                let (filled, _) = room.split_at_mut(len);
+                let stride = meta.stride.max(1);
+                filled
+                    .chunks_mut(stride)
+                    .map(move |datagram| (path, ecn, datagram))
+            })
+    }
+}
+
+fn unmapped(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V6(v6) => v6.to_canonical(),
+        v4 => v4,
+    }
+}
+
+fn to_codepoint(mark: Ecn) -> EcnCodepoint {
+    match mark {
+        Ecn::Ect0 => EcnCodepoint::Ect0,
+        Ecn::Ect1 => EcnCodepoint::Ect1,
+        Ecn::Ce => EcnCodepoint::Ce,
+    }
+}
+
+/// Asks for large buffers, and says once where to allow them.
+fn enlarge(io: &UdpSocket, state: &UdpSocketState) {
+    static SAID: Once = Once::new();
+    // What is refused shows in what is granted.
+    let _ = state.set_recv_buffer_size(io.into(), BUFFER);
+    let _ = state.set_send_buffer_size(io.into(), BUFFER);
+    // Linux counts its own book-keeping in: it reports double of what it grants.
+    let factor = if cfg!(target_os = "linux") { 2 } else { 1 };
+    let granted = |size: io::Result<usize>| size.unwrap_or(BUFFER * factor) / factor;
+    let receive = granted(state.recv_buffer_size(io.into()));
+    let send = granted(state.send_buffer_size(io.into()));
+    if receive >= BUFFER && send >= BUFFER {
+        return;
+    }
+    SAID.call_once(|| {
+        let (receive, send, wanted) = (receive >> 10, send >> 10, BUFFER >> 10);
+        let remedy = match cfg!(target_os = "linux") {
+            true => format!("sysctl -w net.core.rmem_max={BUFFER} net.core.wmem_max={BUFFER}"),
+            false => format!("sysctl -w kern.ipc.maxsockbuf={}", 2 * BUFFER),
+        };
+        warn!(
+            "the system grants UDP sockets buffers of {receive} KiB to receive and {send} KiB to \
+             send, not the {wanted} KiB that fast transfers want; as root: {remedy}"
+        );
+    });
+}
+
+/// The unspecified address of both families, port chosen by the system.
+pub(super) fn anywhere() -> SocketAddr {
+    SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn receive(socket: &Socket, batch: &mut Batch) {
+        loop {
+            std::future::poll_fn(|cx| socket.poll_readable(cx))
+                .await
+                .unwrap();
+            match socket.receive(batch) {
+                Ok(()) => return,
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_batch_arrives_as_the_datagrams_that_it_was() {
+        let v4 = "127.0.0.1:0".parse().unwrap();
+        passes(Socket::bind(v4).unwrap()).await;
+        passes(Socket::bind(anywhere()).unwrap()).await;
+    }
+
+    async fn passes(from: Socket) {
+        let to = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let data: Vec<u8> = (0..2500_u32).map(|n| (n / 1000) as u8).collect();
+        let transmit = Transmit {
+            path: PathAddr::to(to.local()),
+            ecn: Some(Ecn::Ect0),
+            segment_size: 1000,
+            len: 2500,
+            release_at: None,
+        };
+        while from.send(&transmit, &data) == Sent::Blocked {
+            std::future::poll_fn(|cx| from.poll_writable(cx))
+                .await
+                .unwrap();
+        }
+        let mut batch = Batch::default();
+        let mut sizes = Vec::new();
+        while sizes.len() < 3 {
+            receive(&to, &mut batch).await;
+            for (path, mark, datagram) in batch.datagrams() {
+                assert_eq!(path.local, Some(to.local().ip()));
+                // Mapped addresses are not seen above.
+                assert_eq!(path.remote.ip(), "127.0.0.1".parse::<IpAddr>().unwrap());
+                assert_eq!(path.remote.port(), from.local().port());
+                assert_eq!(mark, Some(Ecn::Ect0));
+                assert!(datagram.iter().all(|byte| *byte as usize == sizes.len()));
+                sizes.push(datagram.len());
+            }
+        }
+        assert_eq!(sizes, [1000, 1000, 500]);
+    }
+}
