@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use weir_core::time::Instant;
 
 /// Most datagrams in one batch: what segmentation offload takes.
-pub const MAX_BATCH_SEGMENTS: usize = 64;
+pub(crate) const MAX_BATCH_SEGMENTS: usize = 64;
 /// Most bytes in one batch: what one UDP send call takes, with room for the headers below.
-pub const MAX_BATCH_BYTES: usize = 65_000;
+pub(crate) const MAX_BATCH_BYTES: usize = 65_000;
 
 /// Explicit congestion notification codepoint of an IP packet (RFC 3168 section 5).
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
