@@ -48,6 +48,7 @@ pub(super) struct App {
     datagrams: HashSet<u32>,
     may_receive: bool,
     next_tick: Instant,
+    stepped: Instant,
     pub(super) news: News,
     pub(super) delivered: u64,
 }
@@ -88,6 +89,7 @@ impl App {
             datagrams: HashSet::new(),
             may_receive: true,
             next_tick: now,
+            stepped: now,
             news: News::default(),
             delivered: 0,
         }
@@ -103,7 +105,7 @@ impl App {
         let tick = (slow || closes).then_some(self.next_tick);
         let starts = self.unopened.iter().flat_map(|list| list.last());
         let starts = starts.map(|index| self.began + self.plan.streams[*index].start);
-        let starts = starts.filter(|at| *at >= self.next_tick);
+        let starts = starts.filter(|at| *at > self.stepped);
         starts.chain(tick).min()
     }
 
@@ -118,6 +120,7 @@ impl App {
 
     /// Its turn. True when it did anything.
     pub(super) fn step(&mut self, now: Instant, connection: &mut Connection) -> bool {
+        self.stepped = now;
         let mut moved = self.take_events(connection);
         if self.news.closed.is_some() || !self.is_main {
             return moved;

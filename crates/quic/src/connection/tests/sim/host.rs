@@ -148,9 +148,7 @@ impl Host {
             let change = |index: usize, link: &mut _| *link = links[index].clone();
             self.net.change_links(world, change);
             self.truth.borrow_mut().began = Some(now);
-            let happenings = self.plan.happenings.iter();
-            self.happenings = happenings.map(|(at, what)| (now + *at, *what)).collect();
-            self.happenings.sort_by_key(|(at, _)| *at);
+            self.schedule(now);
         }
         let path = self.path();
         let begun = self.endpoint.connect(now, &config, path, NAME);
@@ -163,6 +161,20 @@ impl Host {
             app,
             bytes: HashMap::new(),
         });
+    }
+
+    /// Sets when what is planned happens. What the world does is the client's to see to.
+    fn schedule(&mut self, now: Instant) {
+        let mine = |what: Happening| match what {
+            Happening::KeyUpdate(side) | Happening::Ping(side) | Happening::Close(side) => {
+                side == self.side
+            }
+            _ => self.side == Side::Client,
+        };
+        let happenings = self.plan.happenings.iter();
+        let mine = happenings.filter(|(_, what)| mine(*what));
+        self.happenings = mine.map(|(at, what)| (now + *at, *what)).collect();
+        self.happenings.sort_by_key(|(at, _)| *at);
     }
 
     fn listen(&self, connection: &mut Connection) {
@@ -179,6 +191,9 @@ impl Host {
         };
         let needs_ticket = self.plan.early != super::plan::Early::None;
         let is_main = !needs_ticket || accepted > 1;
+        if is_main {
+            self.schedule(now);
+        }
         let config = match is_main {
             true => self.setup.second.clone(),
             false => None,
