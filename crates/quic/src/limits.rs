@@ -99,6 +99,11 @@ pub const BLACK_HOLE_HOLD: Duration = Duration::from_secs(5);
 /// Fewest bytes that a datagram with a challenge and the answers to some may need: a header with a
 /// connection ID of 20 bytes, the frames, the tag.
 pub const MIN_PROBE_DATAGRAM: u64 = 96;
+/// Bytes that have to be allowed on a path before it is challenged: a header with a connection ID of
+/// 20 bytes, the challenge, the tag, and what keeps other packets from being begun in vain. Three
+/// times the shortest packet to a connection ID of 4 bytes is more: whoever comes from a new address
+/// with as little as a PING is challenged.
+pub const MIN_CHALLENGE_DATAGRAM: u64 = 73;
 /// How long a validated path is kept that nothing is sent on: late packets come on it, and a peer
 /// that goes back finds what was learnt of it.
 pub const IDLE_PATH_LINGER: Duration = Duration::from_secs(30);

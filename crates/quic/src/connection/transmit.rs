@@ -29,6 +29,9 @@ struct Batch {
     paced: u64,
 }
 
+/// Bytes of a PATH_CHALLENGE or PATH_RESPONSE (RFC 9000 19.17).
+const PATH_FRAME: usize = 9;
+
 /// A datagram that is written: what went into it so far.
 #[derive(Default)]
 struct Contents {
@@ -369,15 +372,19 @@ impl Connection {
         else {
             return Ok(None);
         };
-        for response in probe.responses.iter() {
-            encode::path_response(&mut out.data, *response);
-        }
-        if probe.non_probing {
-            encode::ping(&mut out.data);
-        }
+        let end = packet.start.saturating_add(room).saturating_sub(TAG_LEN);
         if let Some(challenge) = probe.challenge {
             encode::path_challenge(&mut out.data, challenge);
             self.log.push(SentFrame::PathChallenge { path });
+        }
+        for response in probe.responses.iter() {
+            // What has no room is left out: the peer asks again.
+            if end.saturating_sub(out.data.len()) > PATH_FRAME {
+                encode::path_response(&mut out.data, *response);
+            }
+        }
+        if probe.non_probing && out.data.len() < end {
+            encode::ping(&mut out.data);
         }
         packet.ack_eliciting = true;
         let pad_to = probe.expand.then_some(room);

@@ -120,7 +120,7 @@ proptest! {
                     }
                 }
                 _ => for (addr, probe) in bench.probes() {
-                    counts.entry(addr).or_default().1 += if probe.expand { 1200 } else { 96 };
+                    counts.entry(addr).or_default().1 += if probe.expand { 1200 } else { 73 };
                 },
             }
             for path in bench.set.iter().filter(|path| !path.is_validated()) {

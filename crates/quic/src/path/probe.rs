@@ -7,7 +7,7 @@ use super::PathId;
 use super::events::Probe;
 use super::set::PathSet;
 use super::state::{OpenedBy, Path};
-use crate::limits::{MIN_DATAGRAM, MIN_PROBE_DATAGRAM};
+use crate::limits::{MIN_CHALLENGE_DATAGRAM, MIN_DATAGRAM};
 use crate::wire::ConnectionId;
 
 impl PathSet {
@@ -64,7 +64,7 @@ impl PathSet {
         let allowance = path.amplification.allowance();
         let least = match path.needs_full_size() {
             true => MIN_DATAGRAM as u64,
-            false => MIN_PROBE_DATAGRAM,
+            false => MIN_CHALLENGE_DATAGRAM,
         };
         allowance >= least && self.can_bind(path)
     }

@@ -127,7 +127,7 @@ impl Bench {
     pub(super) fn probes(&mut self) -> Vec<(PathAddr, Probe)> {
         let mut sent = Vec::new();
         while let Some(probe) = self.set.poll_probe(self.now, &mut self.rng) {
-            let bytes = if probe.expand { 1200 } else { 96 };
+            let bytes = if probe.expand { 1200 } else { 73 };
             assert!(bytes <= self.set.send_allowance(probe.path));
             self.set
                 .on_datagram_sent(probe.path, usize::try_from(bytes).unwrap());
