@@ -77,13 +77,13 @@ fn nothing_goes_to_an_unknown_path() {
 #[test]
 fn probes_keep_the_limit() {
     let mut bench = Bench::new(Side::Server, 4);
-    let path = bench.packet(at(2, 2000), 30, 1, false, 1).unwrap();
-    assert_eq!(bench.set.send_allowance(path), 90);
+    let path = bench.packet(at(2, 2000), 24, 1, false, 1).unwrap();
+    assert_eq!(bench.set.send_allowance(path), 72);
     let to_new = |probes: &[(_, super::Probe)]| probes.iter().any(|(addr, _)| *addr == at(2, 2000));
-    assert!(!to_new(&bench.probes()), "90 bytes may not be enough");
-    let _known = bench.packet(at(2, 2000), 100, 2, false, 1);
+    assert!(!to_new(&bench.probes()), "72 bytes may not be enough");
+    let _known = bench.packet(at(2, 2000), 29, 2, false, 1);
     let probes = bench.probes();
-    assert!(to_new(&probes));
+    assert!(to_new(&probes), "a PING more is");
     assert!(
         probes
             .iter()
