@@ -6,6 +6,7 @@
 
 #![deny(clippy::arithmetic_side_effects)]
 
+mod ahead;
 pub mod assembler;
 pub mod chunks;
 pub mod send;

@@ -2,20 +2,18 @@
 
 #![deny(clippy::arithmetic_side_effects)]
 
-use core::ops::Range;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::chunks::{Chunk, Chunks, PAGE, Page};
+use super::ahead::Ahead;
+use super::chunks::{Chunk, Chunks};
 use crate::limits::LARGEST_CHUNK;
 
 /// A list that grew beyond this is not kept when the assembler starts anew.
 const KEEP_CHUNKS: usize = 16;
 /// A chunk of which no more is unread is left for a smaller one when memory is crowded.
 const SMALL_REST: usize = 4096;
-
-const PAGE_BYTES: u64 = PAGE as u64;
 
 /// Bytes would lie farther ahead than the assembler holds.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,9 +40,12 @@ pub struct Full {
 /// however a peer chooses the holes (RFC 9000 section 21.7).
 #[derive(Debug)]
 pub struct Assembler {
+    start: u64,
     read: u64,
     end: u64,
     max_ahead: u64,
+    /// How large the first chunk should be, in bytes.
+    expected: usize,
     /// In order and unread; the last one is being filled.
     ready: VecDeque<Chunk>,
     ahead: Ahead,
@@ -56,9 +57,11 @@ impl Assembler {
     #[must_use]
     pub fn new(start: u64, max_ahead: u64) -> Assembler {
         Assembler {
+            start,
             read: start,
             end: start,
             max_ahead,
+            expected: 0,
             ready: VecDeque::new(),
             ahead: Ahead::default(),
         }
@@ -74,7 +77,21 @@ impl Assembler {
             self.ready = VecDeque::new();
         }
         self.ahead.clear(chunks);
-        (self.read, self.end) = (start, start);
+        (self.start, self.read, self.end, self.expected) = (start, start, start, 0);
+    }
+
+    /// About so many bytes are to be expected at once: chunks are made for that, unless memory is
+    /// crowded.
+    #[inline]
+    pub fn expect(&mut self, bytes: usize) {
+        self.expected = bytes.min(LARGEST_CHUNK);
+    }
+
+    /// Offset of the first byte since it started (anew).
+    #[inline]
+    #[must_use]
+    pub fn start(&self) -> u64 {
+        self.start
     }
 
     /// Offset of the next byte that [`read`](Assembler::read) gives.
@@ -102,14 +119,14 @@ impl Assembler {
     #[inline]
     #[must_use]
     pub fn held(&self) -> u64 {
-        self.ahead.count
+        self.ahead.count()
     }
 
     /// True when it holds no byte.
     #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.read == self.end && self.ahead.count == 0
+        self.read == self.end && self.ahead.count() == 0
     }
 
     /// Puts `data` at `offset`. What is there already stays as it is. Returns how many bytes were
@@ -124,7 +141,7 @@ impl Assembler {
         if end > limit {
             return Err(Full { end, limit });
         }
-        if offset == self.end && self.ahead.count == 0 {
+        if offset == self.end && self.ahead.count() == 0 {
             self.append(data, chunks);
             return Ok(data.len() as u64);
         }
@@ -217,7 +234,11 @@ impl Assembler {
     /// proportion and a stream in full flow soon has large chunks.
     fn append_to_new<'a>(&mut self, data: &'a [u8], chunks: &mut Chunks) -> &'a [u8] {
         let waiting = usize::try_from(self.readable()).unwrap_or(LARGEST_CHUNK);
-        let mut chunk = chunks.take(data.len().max(waiting.min(LARGEST_CHUNK)));
+        let mut size = data.len().max(waiting.min(LARGEST_CHUNK));
+        if !chunks.is_crowded() {
+            size = size.max(self.expected);
+        }
+        let mut chunk = chunks.take(size);
         let rest = chunk.fill(data);
         self.ready.push_back(chunk);
         rest
@@ -235,7 +256,7 @@ impl Assembler {
         }
         let mut new = data.len() as u64;
         self.append(data, chunks);
-        if self.ahead.count == 0 {
+        if self.ahead.count() == 0 {
             return new;
         }
         // Some of it may have been held; what was held behind it is in order now.
@@ -254,212 +275,12 @@ impl Assembler {
             self.end = self.end.saturating_add(to.saturating_sub(from) as u64);
             self.ahead.put_back(page, from..to, chunks);
         }
-        if self.ahead.count == 0 {
+        if self.ahead.count() == 0 {
             self.ahead.clear(chunks);
         }
         new
     }
 }
-
-/// Bytes ahead of a gap, at their places.
-#[derive(Default)]
-struct Ahead {
-    /// Number of the first page: its offset by [`PAGE_BYTES`].
-    first: u64,
-    pages: VecDeque<Option<Box<Page>>>,
-    /// Bytes held.
-    count: u64,
-}
-
-impl core::fmt::Debug for Ahead {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{} bytes in {} pages", self.count, self.pages.len())
-    }
-}
-
-impl Ahead {
-    /// Puts `data` at `offset` and says how many bytes were new.
-    fn insert(&mut self, mut offset: u64, mut data: &[u8], chunks: &mut Chunks) -> u64 {
-        let before = self.count;
-        while !data.is_empty() {
-            let at = page_offset(offset);
-            let (here, rest) = data.split_at(data.len().min(PAGE.saturating_sub(at)));
-            if let Some(slot) = self.slot(number(offset)) {
-                let page = slot.get_or_insert_with(|| chunks.take_page());
-                let new = page.put(at, here);
-                self.count = self.count.saturating_add(new);
-            }
-            offset = offset.saturating_add(here.len() as u64);
-            data = rest;
-        }
-        self.count.saturating_sub(before)
-    }
-
-    /// The place of a page, made when there is none.
-    fn slot(&mut self, number: u64) -> Option<&mut Option<Box<Page>>> {
-        if self.pages.is_empty() {
-            self.first = number;
-        }
-        while number < self.first {
-            self.pages.push_front(None);
-            self.first = self.first.saturating_sub(1);
-        }
-        let at = usize::try_from(number.saturating_sub(self.first)).ok()?;
-        if at >= self.pages.len() {
-            self.pages.resize_with(at.saturating_add(1), || None);
-        }
-        self.pages.get_mut(at)
-    }
-
-    /// Forgets what is held below `offset` and says how many bytes that were.
-    fn remove_below(&mut self, offset: u64, chunks: &mut Chunks) -> u64 {
-        let mut removed: u64 = 0;
-        while self.first < number(offset)
-            && let Some(page) = self.pages.pop_front()
-        {
-            self.first = self.first.saturating_add(1);
-            if let Some(page) = page {
-                let held = page.bits.iter().map(|bits| count(*bits));
-                removed = held.fold(removed, u64::saturating_add);
-                chunks.give_page(page);
-            }
-        }
-        if self.first == number(offset)
-            && let Some(Some(page)) = self.pages.front_mut()
-        {
-            removed = removed.saturating_add(page.remove(0, page_offset(offset)));
-        }
-        self.count = self.count.saturating_sub(removed);
-        removed
-    }
-
-    /// Takes out the page whose bytes from..to go on at `offset`, if the byte there is held.
-    fn take_run(&mut self, offset: u64) -> Option<(Box<Page>, usize, usize)> {
-        if self.first != number(offset) {
-            return None;
-        }
-        let from = page_offset(offset);
-        let slot = self.pages.front_mut()?;
-        let run = slot.as_ref()?.run(from);
-        if run == 0 {
-            return None;
-        }
-        let page = slot.take()?;
-        self.count = self.count.saturating_sub(run as u64);
-        Some((page, from, from.saturating_add(run)))
-    }
-
-    /// Puts back the page that was taken, of which the bytes of `run` were moved out.
-    fn put_back(&mut self, mut page: Box<Page>, run: Range<usize>, chunks: &mut Chunks) {
-        if run.end >= PAGE {
-            self.pages.pop_front();
-            self.first = self.first.saturating_add(1);
-            chunks.give_page(page);
-        } else {
-            page.remove(run.start, run.end);
-            if let Some(slot) = self.pages.front_mut() {
-                *slot = Some(page);
-            }
-        }
-    }
-
-    fn clear(&mut self, chunks: &mut Chunks) {
-        for page in self.pages.drain(..).flatten() {
-            chunks.give_page(page);
-        }
-        if self.pages.capacity() > KEEP_CHUNKS {
-            self.pages = VecDeque::new();
-        }
-        self.count = 0;
-    }
-}
-
-impl Page {
-    /// Puts `data` at `at` and says how many bytes were new.
-    fn put(&mut self, at: usize, data: &[u8]) -> u64 {
-        let to = at.saturating_add(data.len());
-        let Some(place) = self.data.get_mut(at..to) else {
-            return 0;
-        };
-        place.copy_from_slice(data);
-        let mut new: u64 = 0;
-        self.each_word(at, to, |bits, mask| {
-            new = new.saturating_add(count(mask & !*bits));
-            *bits |= mask;
-        });
-        new
-    }
-
-    /// Forgets the bytes from..to and says how many of them were there.
-    fn remove(&mut self, from: usize, to: usize) -> u64 {
-        let mut removed: u64 = 0;
-        self.each_word(from, to, |bits, mask| {
-            removed = removed.saturating_add(count(mask & *bits));
-            *bits &= !mask;
-        });
-        removed
-    }
-
-    /// Calls `change` with each word that the bits from..to lie in, and the mask of those bits.
-    #[inline]
-    fn each_word(&mut self, from: usize, to: usize, mut change: impl FnMut(&mut u64, u64)) {
-        let Some(last) = to.checked_sub(1).filter(|last| *last >= from) else {
-            return;
-        };
-        let Some([first, rest @ ..]) = self.bits.get_mut(from >> 6..=last >> 6) else {
-            return;
-        };
-        let low = u64::MAX << (from & 63);
-        let high = u64::MAX >> 63_usize.saturating_sub(last & 63);
-        match rest {
-            [] => change(first, low & high),
-            [whole @ .., last] => {
-                change(first, low);
-                whole.iter_mut().for_each(|bits| change(bits, u64::MAX));
-                change(last, high);
-            }
-        }
-    }
-
-    /// How many bytes are there from `from` on without a gap.
-    fn run(&self, from: usize) -> usize {
-        let bit = from & 63;
-        let Some([first, rest @ ..]) = self.bits.get(from >> 6..) else {
-            return 0;
-        };
-        let run = (first >> bit).trailing_ones() as usize;
-        if bit.saturating_add(run) < 64 {
-            return run;
-        }
-        let whole = rest.iter().take_while(|bits| **bits == u64::MAX).count();
-        let last = rest.get(whole).map_or(0, |bits| bits.trailing_ones());
-        let run = run.saturating_add(whole.saturating_mul(64));
-        run.saturating_add(last as usize)
-    }
-}
-
-/// How many bits are set. Nearly always all or none: without a processor's own instruction for it,
-/// counting takes longer than looking.
-#[inline]
-fn count(bits: u64) -> u64 {
-    match bits {
-        0 => 0,
-        u64::MAX => 64,
-        _ => u64::from(bits.count_ones()),
-    }
-}
-
-/// The number of the page that an offset lies in.
-const fn number(offset: u64) -> u64 {
-    offset >> PAGE_BYTES.trailing_zeros()
-}
-
-/// The place of an offset in its page.
-const fn page_offset(offset: u64) -> usize {
-    (offset & (PAGE_BYTES.wrapping_sub(1))) as usize
-}
-
-const _: () = assert!(PAGE.is_power_of_two() && PAGE >= 64);
 
 #[cfg(test)]
 mod tests {
@@ -549,6 +370,21 @@ mod tests {
             assert_eq!(chunks.in_use(), 0);
         }
         assert!(chunks.allocations() < 12, "{chunks:?}");
+    }
+
+    #[test]
+    fn what_is_expected_comes_in_one_piece_while_memory_is_ample() {
+        for (ample, pieces) in [(1 << 20, 1), (0, 6)] {
+            let mut chunks = Chunks::new(ample);
+            let _crowd = chunks.take(1);
+            let mut assembler = Assembler::new(0, u64::MAX);
+            assembler.expect(1 << 20);
+            for at in (0..40_000).step_by(1000) {
+                let _new = assembler.insert(at, &[7; 1000], &mut chunks);
+            }
+            let read = core::iter::from_fn(|| assembler.read(usize::MAX, &mut chunks));
+            assert_eq!(read.count(), pieces);
+        }
     }
 
     #[test]

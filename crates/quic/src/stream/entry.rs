@@ -125,6 +125,8 @@ pub(super) struct Stream {
     pub(super) send_state: SendState,
     pub(super) recv_state: RecvState,
     pub(super) priority: Priority,
+    /// The logarithm of how many bytes the reader took the last time until nothing was left.
+    pub(super) appetite: u8,
 
     /// Credit of the stream; `sent()` is the offset behind the highest byte sent.
     pub(super) send: SendWindow,
@@ -155,6 +157,7 @@ impl Stream {
             send_state: SendState::Ready,
             recv_state: RecvState::Recv,
             priority: Priority::default(),
+            appetite: 0,
             send: SendWindow::new(send_limit),
             written: 0,
             outgoing: None,
@@ -217,6 +220,23 @@ impl Stream {
     #[inline]
     pub(super) fn buffered(&self) -> u64 {
         self.recv.buffered()
+    }
+
+    /// Gives up the assembler, which holds nothing, and notes how much went through it.
+    #[inline]
+    pub(super) fn take_incoming(&mut self) -> Option<Box<Assembler>> {
+        let assembler = self.incoming.take()?;
+        let bytes = self.recv.consumed().saturating_sub(assembler.start());
+        // At most 64, which fits.
+        self.appetite = u64::BITS.saturating_sub(bytes.leading_zeros()) as u8;
+        Some(assembler)
+    }
+
+    /// About how many bytes are to be expected until the reader has taken all.
+    #[inline]
+    pub(super) fn expected(&self) -> usize {
+        // Not more than the largest chunk, and half of the next power of two at least.
+        (1usize << self.appetite.min(17)) >> 1
     }
 
     /// Whether a STREAM frame could go out as far as the stream's own credit is concerned.

@@ -108,16 +108,18 @@ impl Buffers {
     }
 
     /// An empty assembler whose first byte has the offset `start`. How far ahead bytes may lie is
-    /// for flow control to say.
+    /// for flow control to say. About `expected` bytes come at once.
     #[inline]
-    pub(super) fn assembler(&mut self, start: u64) -> Box<Assembler> {
-        match self.assemblers.pop() {
+    pub(super) fn assembler(&mut self, start: u64, expected: usize) -> Box<Assembler> {
+        let mut assembler = match self.assemblers.pop() {
             Some(mut assembler) => {
                 assembler.restart(start, &mut self.chunks);
                 assembler
             }
             None => Box::new(Assembler::new(start, u64::MAX)),
-        }
+        };
+        assembler.expect(expected);
+        assembler
     }
 
     #[inline]

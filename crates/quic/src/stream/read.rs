@@ -70,7 +70,7 @@ impl Streams {
         };
         stream.recv.on_consumed(count);
         if stream.incoming.as_ref().is_some_and(|held| held.is_empty())
-            && let Some(assembler) = stream.incoming.take()
+            && let Some(assembler) = stream.take_incoming()
         {
             self.buffers.keep_assembler(assembler);
         }

@@ -83,7 +83,8 @@ impl Streams {
             None => {
                 self.clock.sweep(now);
                 let read = stream.recv.consumed();
-                stream.incoming.insert(buffers.assembler(read))
+                let expected = stream.expected();
+                stream.incoming.insert(buffers.assembler(read, expected))
             }
         };
         // Bounded by the windows, not by the assembler.

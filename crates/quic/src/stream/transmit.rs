@@ -19,6 +19,9 @@ use crate::sent::SentFrame;
 use crate::wire::frame::encode::{self, max_size};
 use crate::wire::{Dir, varint};
 
+/// Bytes of the least STREAM frame that may be written: an end without data, or a byte without length.
+const SMALLEST_FRAME: usize = 3;
+
 /// The stream whose turn it is.
 #[derive(Copy, Clone, Debug)]
 pub(super) struct Run {
@@ -257,7 +260,9 @@ impl Streams {
     /// STREAM frames, as many as fit.
     #[inline]
     fn write_data(&mut self, packet: &mut Packet<'_>) {
-        while let Some(run) = self.turn() {
+        while packet.room() >= SMALLEST_FRAME
+            && let Some(run) = self.turn()
+        {
             let Some(stream) = self.slots.get_mut(run.key) else {
                 self.out.run = None;
                 continue;
