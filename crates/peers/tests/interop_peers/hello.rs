@@ -79,7 +79,10 @@ const EARLY: Tls = Tls {
 async fn remembered(node: &Node, config: &mut weir_quic::ClientConfig, addr: SocketAddr) {
     let conn = node.connect(config, addr).unwrap();
     echoes(&conn).await;
-    let found = conn.event("a ticket", |event| matches!(event, Event::Remember(_)));
+    // The ticket came before the echo.
+    let found = conn.event("the server's limits", |event| {
+        matches!(event, Event::Remember(_))
+    });
     let Event::Remember(limits) = found.await else {
         unreachable!()
     };
