@@ -28,9 +28,21 @@ def target_dir(manifest):
 
 
 def cargo(manifest, *more):
-    say(f"building {manifest.parent.name or manifest} ..")
+    say(f"building {' '.join((manifest.parent.name or str(manifest), *more[1:]))} ..")
     subprocess.run(["cargo", "build", "--release", "--quiet", "--manifest-path", str(manifest), *more], check=True)
     return target_dir(manifest) / "release"
+
+
+def can_be_built(package):
+    """None when it is built, else why it is not."""
+    manifest = BENCH / "Cargo.toml"
+    if package == "bench-quiche" and shutil.which("cmake") is None:
+        return "it builds BoringSSL and needs cmake: apt-get install cmake, or pip install cmake"
+    try:
+        cargo(manifest, "--package", package)
+    except subprocess.CalledProcessError:
+        return f"{package} could not be built; what went wrong stands above"
+    return None
 
 
 def go_environment(scratch, **more):
@@ -81,7 +93,7 @@ def build(wanted, go_yamux):
         weir = cargo(ROOT / "Cargo.toml", "--package", "weir-cli") / "weir"
         for name, via in WEIR.items():
             commands[name] = ([str(weir), "perf"], ["--via", via, "--json"])
-    peers = cargo(BENCH / "Cargo.toml")
+    peers = cargo(BENCH / "Cargo.toml", "--package", "bench-peer")
     for name in RUST:
         commands[name] = ([str(peers / "bench-peer")], ["--impl", name, "--json"])
     scratch = peers.parent / "go"
@@ -97,4 +109,26 @@ def build(wanted, go_yamux):
             commands[name] = ([str(built)], [])
         else:
             missing[name] = why
+    return commands, missing
+
+
+def build_quic(wanted):
+    """The same for QUIC."""
+    from .plan_quic import PEERS, WEIR
+
+    commands, missing = {}, {}
+    if any(name in WEIR for name in wanted):
+        weir = cargo(ROOT / "Cargo.toml", "--package", "weir-cli") / "weir"
+        for name, via in WEIR.items():
+            commands[name] = ([str(weir), "perf"], ["--via", via, "--json"])
+    packages = sorted({PEERS[name] for name in wanted if name in PEERS})
+    faults = {package: can_be_built(package) for package in packages}
+    programs = target_dir(BENCH / "Cargo.toml") / "release"
+    for name, package in PEERS.items():
+        if name in wanted and faults[package]:
+            missing[name] = faults[package]
+        elif name in wanted:
+            # s2n-tls trusts nobody blindly: the server leaves its certificate there for the client.
+            trust = ["--certificate", str(programs / "bench-certificate.pem")] if name == "s2n-quic" else []
+            commands[name] = ([str(programs / package)], ["--impl", name, "--json", *trust])
     return commands, missing

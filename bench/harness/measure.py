@@ -105,19 +105,27 @@ def last_line(text):
     return json.loads(lines[-1]) if lines else {}
 
 
+def limits(work, is_weir, secs, count):
+    """What ends the work."""
+    flags = ["--count", str(count)] if work.work.startswith("idle-") else []
+    if not flags or not is_weir:
+        flags += ["--secs", f"{secs:g}"]
+    return flags
+
+
 def once(command, work, secs, count, cores):
     """One run: the client's JSON line with the server's use of CPU and memory added."""
     program, flags = command
+    is_weir = program[-1] == "perf"
+    flags = [*flags, *work.both, *(() if is_weir else work.peer)]
     server = start([*program, "server", "--addr", "127.0.0.1:0", *flags], cores[0])
     try:
         first = server.stdout.readline()
         if not first.startswith("{"):
             raise Failed(f"server: {(first + end(server)[1]).strip() or 'no line'}")
         address = json.loads(first)["listening"]
-        limit = ["--count", str(count)] if work == "idle-streams" else ["--secs", f"{secs:g}"]
-        if work == "idle-streams" and program[-1] != "perf":
-            limit += ["--secs", f"{secs:g}"]
-        client = start([*program, "client", "--addr", address, "--work", work, *limit, *flags], cores[1])
+        limit = limits(work, is_weir, secs, count)
+        client = start([*program, "client", "--addr", address, "--work", work.work, *limit, *work.client, *flags], cores[1])
         try:
             out, err = client.communicate(timeout=secs * 10 + 60)
         except subprocess.TimeoutExpired:
@@ -130,6 +138,9 @@ def once(command, work, secs, count, cores):
         used = last_line(end(server)[0])
         result["server_cpu_s"] = used.get("cpu_s")
         result["server_max_rss_kib"] = used.get("max_rss_kib")
+        if result.get("gbps") and result.get("cpu_s"):
+            both = result["cpu_s"] + (result["server_cpu_s"] or 0)
+            result["cpu_per_gib"] = both / (result["bytes"] / 2**30)
         return result
     finally:
         end(server)

@@ -44,3 +44,13 @@ def in_use():
             with accepted:
                 names = [s.getsockopt(socket.IPPROTO_TCP, TCP_CONGESTION, 16) for s in (client, accepted)]
     return " / ".join(sorted({name.rstrip(b"\0").decode() for name in names}))
+
+
+# What the programs ask for: 8 MiB.
+ENOUGH = 8 << 20
+
+
+def socket_buffers():
+    """Bytes that a program without privileges gets at most for a socket's buffer."""
+    limits = [Path(f"/proc/sys/net/core/{name}_max") for name in ("rmem", "wmem")]
+    return min((int(path.read_text()) for path in limits if path.exists()), default=0)

@@ -1,6 +1,6 @@
-"""What is measured, of whom, and the bars."""
+"""What is measured, of whom, and the bars: the multiplexers."""
 
-from dataclasses import dataclass, field
+from .work import Bar, Work
 
 RUST = ("yamux-crate", "tokio-yamux", "line", "tcp", "tcp-blocking", "rustls", "rustls-unbuffered")
 GO = ("hashicorp", "go-yamux")
@@ -9,32 +9,11 @@ GO = ("hashicorp", "go-yamux")
 WEIR = {"weir": "yamux-plain", "weir tls+yamux": "yamux", "weir tcp": "tcp", "weir tls": "tls"}
 
 
-@dataclass
-class Bar:
-    """`value of weir` compared with `factor` x the median of `peer` (or with `factor` itself)."""
-
-    text: str
-    factor: float
-    peer: str | tuple[str, ...] | None = None
-    least: bool = True  # at least; False: at most
-    figure: str | None = None  # another field than the work's own
-    against: str | None = None  # a field of weir's own to compare with
-
-
-@dataclass
-class Work:
-    """One table."""
-
-    name: str
-    work: str  # what the programs call it
-    figure: str  # the field that is compared
-    unit: str
-    impls: tuple[str, ...]
-    weir: str = "weir"
-    bars: list[Bar] = field(default_factory=list)
-    also: tuple[str, ...] = ()  # more fields to show
-    secs: float = 1.0  # factor on --secs
-
+# Idle streams: as asked for by default, and by --quick.
+COUNT, QUICK_COUNT = 10_000, 1000
+QUICK_SECS = 0.3
+# Whose congestion control matters here is the system's.
+OVER = "tcp"
 
 MUXES = ("yamux-crate", "tokio-yamux", "hashicorp", "go-yamux")
 BULK_BARS = [

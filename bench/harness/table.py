@@ -16,35 +16,32 @@ def middle(runs, field):
     return median(values) if values else None
 
 
-def cpu_per_gib(runs):
-    costs = [
-        (run["cpu_s"] + (run.get("server_cpu_s") or 0)) / (run["bytes"] / 2**30)
-        for run in runs if run.get("cpu_s") and run.get("bytes")
-    ]
-    return median(costs) if costs else None
+def ratios(work, results, impl, value):
+    """What the figure is beside others'."""
+    if not work.bases:
+        own = middle(results.get(work.weir, []), work.figure)
+        return [f"{own / value:.2f}" if own and value and impl != work.weir else ""]
+    bases = [middle(results.get(base, []), work.figure) for base in work.bases]
+    return [f"{value / base:.2f}" if value and base and impl != name else ""
+            for name, base in zip(work.bases, bases)]
 
 
 def rows(work, results):
     """Header and one row for each implementation."""
-    fields = list(work.also)
-    head = ["", work.unit, "least", "most", f"{work.weir} / it", *fields, "max RSS KiB"]
+    fields = [*work.also, "max_rss_kib"]
+    names = [*work.also, "max RSS KiB"]
     if work.figure == "gbps":
-        head.insert(5, "CPU s/GiB")
-    table = [head]
-    own = middle(results.get(work.weir, []), work.figure)
+        fields, names = ["cpu_per_gib", *fields], ["CPU s/GiB", *names]
+    beside = [f"/ {base}" for base in work.bases] or [f"{work.weir} / it"]
+    table = [["", work.unit, "least", "most", *beside, *names]]
     for impl in work.impls:
         runs = results.get(impl)
         if not runs:
             continue
         value = middle(runs, work.figure)
         values = [run[work.figure] for run in runs]
-        ratio = f"{own / value:.2f}" if own and value and impl != work.weir else ""
-        row = [impl, shown(value), shown(min(values)), shown(max(values)), ratio]
-        if work.figure == "gbps":
-            row.append(shown(cpu_per_gib(runs)))
-        row += [shown(middle(runs, field)) for field in fields]
-        row.append(shown(middle(runs, "max_rss_kib")))
-        table.append(row)
+        table.append([impl, shown(value), shown(min(values)), shown(max(values)), *ratios(work, results, impl, value),
+                      *(shown(middle(runs, field)) for field in fields)])
     return table
 
 
@@ -61,8 +58,9 @@ def aligned(table):
     return "\n".join(lines)
 
 
-def verdict(bar, work, results):
+def verdict(bar, work, everything):
     """The bar, what was reached, and whether that is enough; None when it could not be measured."""
+    results = everything[work.name]
     runs = results.get(work.weir, [])
     own = middle(runs, bar.figure or work.figure)
     base = 1.0
@@ -73,6 +71,8 @@ def verdict(bar, work, results):
         base = (max(medians) if bar.least else min(medians)) if medians else None
     elif bar.against:
         base = middle(runs, bar.against)
+    elif bar.work:
+        base = middle(everything.get(bar.work, {}).get(work.weir, []), work.figure)
     if own is None or not base:
         return {"bar": bar.text, "reached": None, "met": None}
     reached = own / base
@@ -80,12 +80,25 @@ def verdict(bar, work, results):
     return {"bar": bar.text, "reached": round(reached, 3), "met": met}
 
 
-def print_work(work, results):
-    print(f"\n### {work.name}\n")
-    print(aligned(rows(work, results)))
-    verdicts = [verdict(bar, work, results) for bar in work.bars]
-    print()
+WORDS = {True: "met", False: "NOT met", None: "not measured"}
+
+
+def print_work(work, everything, heading="###"):
+    print(f"\n{heading} {work.name}\n")
+    print(aligned(rows(work, everything[work.name])))
+    verdicts = [verdict(bar, work, everything) for bar in work.bars]
+    if verdicts:
+        print()
     for found in verdicts:
-        word = {True: "met", False: "NOT met", None: "not measured"}[found["met"]]
-        print(f"- {found['bar']}: {shown(found['reached'])}, {word}")
+        print(f"- {found['bar']}: {shown(found['reached'])}, {WORDS[found['met']]}")
     return verdicts
+
+
+def print_bars(works, everything):
+    """All bars in one table."""
+    table = [["work", "bar", "measured", ""]]
+    for work in works:
+        for bar in work.bars:
+            found = verdict(bar, work, everything)
+            table.append([work.name, found["bar"], shown(found["reached"]), WORDS[found["met"]]])
+    print(aligned(table))

@@ -9,8 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::args::{Args, Work};
-use crate::report::{Latencies, Outcome};
 use crate::works::{CHUNK, MESSAGE, Pages};
+use bench_common::report::{Latencies, Outcome};
 
 const HEADER: usize = 12;
 const FRAME: usize = 64 * 1024;

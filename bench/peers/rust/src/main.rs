@@ -4,7 +4,6 @@ mod args;
 mod line;
 mod mux;
 mod pipe;
-mod report;
 mod tcp;
 mod tls;
 mod works;
@@ -13,11 +12,11 @@ use std::io;
 use std::net::TcpStream as BlockingTcp;
 use std::process::ExitCode;
 
+use bench_common::report::{self, Outcome};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 
 use args::{Args, Impl};
-use report::Outcome;
 use works::Kept;
 
 fn main() -> ExitCode {
@@ -70,11 +69,7 @@ async fn serve(args: &Args) -> io::Result<()> {
             _ = int.recv() => break,
         }
     }
-    println!(
-        "{{\"cpu_s\":{:.2},\"max_rss_kib\":{}}}",
-        report::cpu_secs(),
-        report::max_rss_kib()
-    );
+    report::print_server();
     // Threads may sit in blocking calls; there is nothing to wait for.
     std::process::exit(0);
 }
@@ -154,7 +149,12 @@ async fn measure(args: &Args) -> io::Result<()> {
             pipe::measure(&mut tls::unbuffered_client(blocking(tcp)?)?, args)?
         }
     };
-    report::print(args, &outcome);
+    report::print(
+        args.which.name(),
+        args.which.via(),
+        &args.work_name,
+        &outcome,
+    );
     std::process::exit(0);
 }
 

@@ -5,8 +5,8 @@ use std::net::{Shutdown, TcpStream};
 use std::time::Instant;
 
 use crate::args::{Args, Work};
-use crate::report::{Latencies, Outcome};
 use crate::works::{BASE_CHUNK, CHUNK, MESSAGE, Pages};
+use bench_common::report::{Latencies, Outcome};
 
 /// An ordered byte pipe, read where the bytes already lie.
 pub trait Pipe {

@@ -7,8 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::args::{Args, Work};
-use crate::report::{Latencies, Outcome};
 use crate::works::{BASE_CHUNK, CHUNK, MESSAGE, Pages};
+use bench_common::report::{Latencies, Outcome};
 
 /// Serves one connection; what it asks for is its first byte, as on a stream.
 pub async fn serve(mut tcp: TcpStream) -> io::Result<()> {

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use crate::args::{Args, Work};
-use crate::report::{self, Latencies, Outcome};
+use bench_common::report::{self, Latencies, Outcome};
 
 /// Request and answer of the `rr` works.
 pub const MESSAGE: usize = 1024;

@@ -185,21 +185,25 @@ async fn exchange(
     Ok(())
 }
 
-/// Connections one after the other: dialled, used for one answer so that both sides have surely
-/// finished the handshake, closed.
+/// Connections one after the other, or so many at a time: dialled, used for one answer so that both
+/// sides have surely finished the handshake, closed.
 async fn handshakes(dialer: &Dialer, plan: &Plan) -> Result<Found, WorkError> {
     let turns = Turns::new(plan.goal.units);
     let started = Instant::now();
-    while turns.take() && !plan.is_over() {
-        let began = Instant::now();
-        let line = dialer.line().await?;
-        let mut pipe = line.open().await?;
-        pipe.send(Request::Status.encode()).await?;
-        Status::receive(&mut pipe).await?;
-        plan.times.record(began.elapsed());
-        plan.done.add_unit();
-        line.close();
-    }
+    let one = || async {
+        while turns.take() && !plan.is_over() {
+            let began = Instant::now();
+            let line = dialer.line().await?;
+            let mut pipe = line.open().await?;
+            pipe.send(Request::Status.encode()).await?;
+            Status::receive(&mut pipe).await?;
+            plan.times.record(began.elapsed());
+            plan.done.add_unit();
+            line.close();
+        }
+        Ok::<(), WorkError>(())
+    };
+    try_join_all((0..plan.parallel.unwrap_or(1)).map(|_| one())).await?;
     Ok(Found {
         time: started.elapsed(),
         idle: None,

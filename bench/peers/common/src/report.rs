@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::args::Args;
-
 /// CPU time of this process so far, user and system, in seconds (to a clock tick, 10 ms).
 pub fn cpu_secs() -> f64 {
     const TICKS_PER_SEC: f64 = 100.0; // USER_HZ of every Linux there is
@@ -44,6 +42,12 @@ pub fn max_rss_kib() -> u64 {
 /// Latencies of the request-and-answer works.
 pub struct Latencies(Histogram<u64>);
 
+impl Default for Latencies {
+    fn default() -> Latencies {
+        Latencies::new()
+    }
+}
+
 impl Latencies {
     /// Empty; up to a minute each, to three digits.
     pub fn new() -> Latencies {
@@ -55,6 +59,11 @@ impl Latencies {
     /// One more.
     pub fn record(&mut self, latency: Duration) {
         self.0.saturating_record(latency.as_nanos() as u64);
+    }
+
+    /// All of another's too.
+    pub fn add(&mut self, other: &Latencies) {
+        let _ = self.0.add(&other.0);
     }
 
     /// How many.
@@ -85,15 +94,11 @@ pub struct Outcome {
     pub more: Vec<(&'static str, f64)>,
 }
 
-/// Prints the client's JSON line.
-pub fn print(args: &Args, outcome: &Outcome) {
+/// Prints the client's JSON line: whose code ran, over what, and which work.
+pub fn print(name: &str, via: &str, work: &str, outcome: &Outcome) {
     let mut line = format!(
         "{{\"impl\":\"{}\",\"via\":\"{}\",\"work\":\"{}\",\"bytes\":{},\"secs\":{:.4}",
-        args.which.name(),
-        args.which.via(),
-        args.work_name,
-        outcome.bytes,
-        outcome.secs
+        name, via, work, outcome.bytes, outcome.secs
     );
     if outcome.bulk {
         let _ = write!(
@@ -114,6 +119,15 @@ pub fn print(args: &Args, outcome: &Outcome) {
     }
     println!(
         "{line},\"cpu_s\":{:.2},\"max_rss_kib\":{}}}",
+        cpu_secs(),
+        max_rss_kib()
+    );
+}
+
+/// Prints the server's last line.
+pub fn print_server() {
+    println!(
+        "{{\"cpu_s\":{:.2},\"max_rss_kib\":{}}}",
         cpu_secs(),
         max_rss_kib()
     );
