@@ -14,9 +14,27 @@ use crate::target::Target;
 /// RFC 8305 section 5: the recommended delay between connection attempts.
 pub(crate) const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// A TCP connection to the first address of `target` that answers.
-pub(crate) async fn tcp(target: &Target, limit: Duration) -> Result<TcpStream, ConnectError> {
-    let addresses = resolve(target).await?;
+/// How a connection is begun, where the target alone does not say it.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectOptions {
+    /// The one address that is dialled, whatever the target's name leads to: the name is then only
+    /// what the peer is asked for, and what its certificate has to say ([`crate::Builder::roots`]).
+    pub address: Option<SocketAddr>,
+    /// Whether the connection is wanted before the handshake is done, where that is possible. What is
+    /// sent so can be replayed: see [`crate::Builder::early_data`].
+    pub early_data: bool,
+}
+
+/// A TCP connection to the first address of `target` that answers, or to this one.
+pub(crate) async fn tcp(
+    target: &Target,
+    only: Option<SocketAddr>,
+    limit: Duration,
+) -> Result<TcpStream, ConnectError> {
+    let addresses = match only {
+        Some(address) => vec![address],
+        None => resolve(target).await?,
+    };
     let last = addresses.last().copied().unwrap_or_else(unknown);
     match timeout(limit, race(addresses, connect)).await {
         Ok(result) => {

@@ -20,7 +20,7 @@ use crate::builder::Builder;
 use crate::carrier::{AnyCarrier, Tapped, TcpCarrier};
 use crate::config::Config;
 use crate::connection::Connection;
-use crate::dial;
+use crate::dial::{self, ConnectOptions};
 use crate::drive::{self, Role};
 use crate::error::{ConnectError, EndpointError};
 use crate::layer::StreamLayer;
@@ -123,14 +123,7 @@ impl Endpoint {
 
     /// [`Endpoint::connect`] for a target that has been read already.
     pub async fn connect_target(&self, target: &Target) -> Result<Connection, ConnectError> {
-        match self.inner.via {
-            Via::Quic => quic::connect(&self.inner, target, false).await,
-            Via::Auto => self.connect_auto(target).await,
-            via if via.is_multiplexed() => self.connect_over_tcp(target, via).await,
-            via => Err(ConnectError::Via(format!(
-                "a connection via {via} carries one stream: use Endpoint::connect_bare"
-            ))),
-        }
+        self.connect_with(target, &ConnectOptions::default()).await
     }
 
     /// [`Endpoint::connect`] that does not wait for the handshake where an earlier connection to the
@@ -141,30 +134,61 @@ impl Endpoint {
     /// What is sent before the handshake is done can be replayed: see [`Builder::early_data`].
     /// [`Connection::closed`] tells when the handshake fails after all.
     pub async fn connect_early(&self, target: &str) -> Result<Connection, ConnectError> {
-        let target = target.parse()?;
+        let options = ConnectOptions {
+            early_data: true,
+            ..ConnectOptions::default()
+        };
+        self.connect_with(&target.parse()?, &options).await
+    }
+
+    /// [`Endpoint::connect_target`] with what a target alone does not say.
+    ///
+    /// # Errors
+    /// As [`Endpoint::connect`].
+    pub async fn connect_with(
+        &self,
+        target: &Target,
+        options: &ConnectOptions,
+    ) -> Result<Connection, ConnectError> {
         match self.inner.via {
-            Via::Quic => quic::connect(&self.inner, &target, true).await,
-            _ => self.connect_target(&target).await,
+            Via::Quic => quic::connect(&self.inner, target, options).await,
+            Via::Auto => self.connect_auto(target, options).await,
+            via if via.is_multiplexed() => self.connect_over_tcp(target, options, via).await,
+            via => Err(ConnectError::Via(format!(
+                "a connection via {via} carries one stream: use Endpoint::connect_bare"
+            ))),
         }
+    }
+
+    /// Whether the next connection to `target` can begin where an earlier one left off: the server
+    /// has given a ticket for a session (RFC 8446 section 4.6.1), and what it allowed with it is
+    /// known. For endpoints with [`Builder::roots`]; false on all others.
+    pub fn can_resume(&self, target: &Target) -> bool {
+        self.inner.quic.can_resume(target)
     }
 
     async fn connect_over_tcp(
         &self,
         target: &Target,
+        options: &ConnectOptions,
         via: Via,
     ) -> Result<Connection, ConnectError> {
-        let (carrier, info) = self.dial(target, via).await?;
+        let (carrier, info) = self.dial(target, options, via).await?;
         self.inner
             .connection(carrier, info, Role::Client)
             .map_err(ConnectError::Via)
     }
 
-    async fn connect_auto(&self, target: &Target) -> Result<Connection, ConnectError> {
+    async fn connect_auto(
+        &self,
+        target: &Target,
+        options: &ConnectOptions,
+    ) -> Result<Connection, ConnectError> {
         let name = target.to_string();
         let won = auto::race(
             self.inner.worked.head_start(&name),
-            quic::connect(&self.inner, target, false),
-            self.connect_over_tcp(target, Via::Yamux),
+            quic::connect(&self.inner, target, options),
+            self.connect_over_tcp(target, options, Via::Yamux),
         )
         .await?;
         self.inner.worked.note(&name, won.via);
@@ -203,17 +227,19 @@ impl Endpoint {
                 "a connection via {via} carries many streams: use Endpoint::connect"
             )));
         }
-        let (carrier, info) = self.dial(target, via).await?;
+        let options = ConnectOptions::default();
+        let (carrier, info) = self.dial(target, &options, via).await?;
         Ok(BareStream::new(carrier, info, &self.inner.pool))
     }
 
     async fn dial(
         &self,
         target: &Target,
+        options: &ConnectOptions,
         via: Via,
     ) -> Result<(AnyCarrier, ConnectionInfo), ConnectError> {
         let inner = &self.inner;
-        let stream = dial::tcp(target, inner.config.handshake_timeout).await?;
+        let stream = dial::tcp(target, options.address, inner.config.handshake_timeout).await?;
         let (local, remote) = dial::addresses(&stream)?;
         let mut info = inner.info(true, via, local, remote);
         let limit = inner.config.handshake_timeout;

@@ -56,6 +56,7 @@ pub use bare::BareStream;
 pub use builder::Builder;
 pub use config::Config;
 pub use connection::Connection;
+pub use dial::ConnectOptions;
 pub use endpoint::Endpoint;
 pub use error::{ConnectError, ConnectionError, DatagramError, EndpointError, StreamError};
 pub use layer::Handshake;
@@ -69,5 +70,5 @@ pub use via::{UnknownVia, Via};
 
 pub use rustls;
 pub use weir_core::budget::Budget;
-pub use weir_core::close::CloseReason;
+pub use weir_core::close::{CloseReason, Initiator, Layer};
 pub use weir_core::sched::Priority;

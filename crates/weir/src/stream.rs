@@ -72,9 +72,19 @@ impl SendStream {
     /// exactly what was not written.
     pub async fn write_chunk(&mut self, data: &mut Bytes) -> Result<(), StreamError> {
         while !data.is_empty() {
-            poll_fn(|cx| self.layer.poll_write(cx, self.key, data)).await?;
+            poll_fn(|cx| self.poll_write_chunk(cx, data)).await?;
         }
         Ok(())
+    }
+
+    /// One step of [`SendStream::write_chunk`] for those who poll: cuts what was taken from the
+    /// front of `data` and says how much it was.
+    pub fn poll_write_chunk(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &mut Bytes,
+    ) -> Poll<Result<usize, StreamError>> {
+        self.layer.poll_write(cx, self.key, data)
     }
 
     /// Ends this half: the peer reads what was written and then the end. The end leaves in

@@ -75,7 +75,8 @@ pub struct QuicConfig {
     /// what follows from the endpoint's identity and the address where it listens, so that peers
     /// learn at once of a restart with the same key at the same place.
     pub reset_key: Option<Arc<ResetKey>>,
-    /// Where clients are asked to move to after the handshake (RFC 9000 section 9.6).
+    /// Where clients are asked to move to after the handshake (RFC 9000 section 9.6): an address of
+    /// the listening socket, bound to all of the machine's. Port 0 stands for the socket's own.
     pub preferred: weir_quic::PreferredAddresses,
 }
 

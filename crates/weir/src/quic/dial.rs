@@ -12,7 +12,7 @@ use super::engine::{HubLink, QuicEngine, QuicShared};
 use super::table::Entry;
 use super::{Bound, bind_anywhere, start};
 use crate::connection::Connection;
-use crate::dial;
+use crate::dial::{self, ConnectOptions};
 use crate::drive::Shared;
 use crate::endpoint::Inner;
 use crate::error::ConnectError;
@@ -27,14 +27,18 @@ use crate::via::Via;
 const LOOPBACK_V4: usize = 65_507;
 const LOOPBACK_V6: usize = 65_487;
 
-/// Dials `target`: its addresses are raced as RFC 8305 says. With `early`, the connection is there
-/// before the handshake is done, where an earlier one left what that takes.
+/// Dials `target`: its addresses are raced as RFC 8305 says. With early data, the connection is
+/// there before the handshake is done, where an earlier one left what that takes.
 pub(crate) async fn connect(
     inner: &Arc<Inner>,
     target: &Target,
-    early: bool,
+    options: &ConnectOptions,
 ) -> Result<Connection, ConnectError> {
-    let addresses = dial::resolve(target).await?;
+    let addresses = match options.address {
+        Some(address) => vec![address],
+        None => dial::resolve(target).await?,
+    };
+    let early = options.early_data;
     let config = client_config(inner, target)?;
     let attempt = |address| {
         let (inner, target, config) = (Arc::clone(inner), target.clone(), config.clone());

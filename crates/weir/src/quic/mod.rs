@@ -34,6 +34,7 @@ pub use weir_quic::{PreferredAddresses, ResetKey, RetryPolicy, TokenKeys, Versio
 
 use crate::drive::{Clock, randomness};
 use crate::endpoint::{Arrived, Inner};
+use crate::target::Target;
 use hub::Hub;
 use listener::Listener;
 use memory::Memory;
@@ -105,6 +106,11 @@ impl Quic {
         self.listening.get().map(Bound::local)
     }
 
+    /// Whether a connection to `target` would be a resumed one.
+    pub(crate) fn can_resume(&self, target: &Target) -> bool {
+        self.memory.limits(&target.to_string()).is_some()
+    }
+
     /// Has the task of the listening socket take no more connections.
     pub(crate) fn close(&self) {
         if let Some(bound) = self.listening.get() {
@@ -122,12 +128,23 @@ pub(crate) fn listen(
     let mut server = ServerConfig::new(inner.server_tls()?);
     server.transport = Arc::clone(&inner.quic.transport);
     server.versions.clone_from(&inner.config.quic.versions);
-    server.preferred = inner.config.quic.preferred;
+    server.preferred = preferred(inner.config.quic.preferred, socket.local().port());
     let listener = Listener::new(inner, accepted);
     let bound = start(inner, socket, Some((listener, Arc::new(server))))?;
     // There is one call of this in an endpoint's life.
     let _ = inner.quic.listening.set(bound);
     Ok(())
+}
+
+/// The addresses that clients are asked to move to, those without a port at the port of the socket.
+fn preferred(mut asked: PreferredAddresses, port: u16) -> PreferredAddresses {
+    if let Some(address) = asked.v4.as_mut().filter(|address| address.port() == 0) {
+        address.set_port(port);
+    }
+    if let Some(address) = asked.v6.as_mut().filter(|address| address.port() == 0) {
+        address.set_port(port);
+    }
+    asked
 }
 
 /// Moves an endpoint's connections to another socket.
