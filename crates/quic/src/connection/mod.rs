@@ -135,6 +135,9 @@ struct Outbox {
     new_token: Deliver<u8>,
     /// The token itself.
     token: Bytes,
+    /// Whether the packets of the batch that is written are marked for congestion notification;
+    /// `None` before its first.
+    marks: Option<bool>,
     /// Ask the peer for a sign of life.
     ping: bool,
     /// Ask the peer to acknowledge at once (ack-frequency draft).

@@ -148,13 +148,14 @@ impl Connection {
             self.clock.idle_from = now;
         }
         self.stats.packets_sent = self.stats.packets_sent.saturating_add(1);
+        let ecn = self.batch_marks(packet.path);
         let sent = SentPacket {
             pn: packet.pn,
             size: u16::try_from(size).unwrap_or(u16::MAX),
             path: packet.path,
             ack_eliciting: packet.ack_eliciting,
             in_flight: packet.ack_eliciting || packet.has_padding,
-            ecn: self.marks_ecn(packet.path),
+            ecn,
             is_mtu_probe: packet.mtu_probe,
         };
         self.recovery

@@ -43,6 +43,7 @@ impl Connection {
     /// Writes one batch of datagrams to `out`, which is empty, and says where it goes. To be called
     /// until `None`; what is written has to be sent, or counts as lost.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut TransmitBuf) -> Option<Transmit> {
+        self.outbox.marks = None;
         let transmit = self.transmit(now, out);
         self.trace_changes(now, Cause::Local);
         transmit
@@ -210,16 +211,23 @@ impl Connection {
     }
 
     fn ecn_mark(&mut self, path: PathId) -> Option<Ecn> {
-        self.marks_ecn(path).then_some(Ecn::Ect0)
+        self.batch_marks(path).then_some(Ecn::Ect0)
+    }
+
+    /// Decides whether the packets of the batch that is written are marked: all of them or none,
+    /// since they leave in one call. One of them may be what ends the test of the path.
+    pub(super) fn batch_marks(&mut self, path: PathId) -> bool {
+        let marks = self.marks_ecn(path);
+        self.outbox.marks = Some(marks);
+        marks
     }
 
     /// Whether packets on a path are marked now.
     pub(super) fn marks_ecn(&self, path: PathId) -> bool {
-        self.config.ecn
-            && self
-                .paths
-                .get(path)
-                .is_some_and(|path| path.recovery.ecn.marks())
+        self.outbox.marks.unwrap_or_else(|| {
+            let path = self.paths.get(path);
+            self.config.ecn && path.is_some_and(|path| path.recovery.ecn.marks())
+        })
     }
 
     /// What congestion control and pacing let into the next datagram.

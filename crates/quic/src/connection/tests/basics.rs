@@ -92,3 +92,17 @@ fn a_quiet_connection_gives_memory_back_once() {
     let (_, timer) = pair.client.poll_timeout().unwrap();
     assert_eq!(timer, crate::connection::Timer::Idle);
 }
+
+#[test]
+fn a_batch_in_which_the_test_of_marks_ends_is_marked_as_a_whole() {
+    // RFC 9000 section 13.4.2: what was recorded as marked has to leave so, or the peer's counts look
+    // as if the path took the marks away.
+    let mut pair = Pair::connected(12);
+    let key = pair.open(End::Client);
+    pair.send_all(End::Client, key, &[7; 100_000]);
+    let inbound = pair.accept_stream(End::Server);
+    assert_eq!(pair.read_all(End::Server, inbound).len(), 100_000);
+    let path = pair.client.paths.active();
+    let phase = pair.client.paths.get(path).unwrap().recovery.ecn.phase();
+    assert_eq!(phase, crate::recovery::EcnPhase::Capable);
+}
