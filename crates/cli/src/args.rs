@@ -1,6 +1,6 @@
 //! The command line: the subcommands, and the options that several of them share.
 
-use crate::{connect, doctor, echo, key, lab, listen, perf, try_out};
+use crate::{connect, doctor, echo, interop, key, lab, listen, perf, try_out};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -41,6 +41,9 @@ pub(crate) enum Command {
     Perf(perf::PerfCommand),
     /// A bad network on purpose: a proxy for UDP and TCP that delays, loses, reorders, corrupts, rebinds
     Lab(Box<lab::LabArgs>),
+    /// The endpoints that the test suites of other QUIC implementations expect
+    #[command(subcommand)]
+    Interop(interop::InteropCommand),
     /// What this machine and the path to a peer allow, and what to do about the rest
     Doctor(doctor::DoctorArgs),
 }
@@ -56,6 +59,7 @@ impl Command {
             Self::Echo(command) => command.common(),
             Self::Perf(command) => command.common(),
             Self::Lab(args) => &args.common,
+            Self::Interop(command) => command.common(),
             Self::Doctor(args) => &args.common,
         }
     }

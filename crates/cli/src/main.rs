@@ -4,6 +4,8 @@ mod args;
 mod connect;
 mod doctor;
 mod echo;
+mod http3;
+mod interop;
 mod key;
 mod lab;
 mod link;
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Command::Echo(command) => echo::run(command),
         Command::Perf(command) => perf::run(command),
         Command::Lab(args) => lab::run(&args),
+        Command::Interop(command) => interop::run(command),
         Command::Doctor(args) => doctor::run(&args),
     };
     match outcome {
