@@ -1,0 +1,186 @@
+"""Runs the public QUIC interop cases between weir and other makes, through `weir lab`, and judges them."""
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from . import capture, certificates, peers
+from .cases import cases
+
+
+class Place:
+    """A run's directory: certificates, files, keys, captures."""
+
+    def __init__(self, root, certs):
+        self.root, self.cert, self.key, self.ca = root, certs / "cert.pem", certs / "key.pem", certs / "ca.pem"
+        self.www, self.got = root / "www", root / "got"
+        self.www.mkdir(parents=True)
+        self.got.mkdir()
+
+    def keys(self, side):
+        return self.root / f"{side}.keys"
+
+    def fill(self, case):
+        """Makes the files anew; the paths that ask for them."""
+        names = []
+        for number, size in enumerate(case.files):
+            name = f"{number:04}" + os.urandom(case.names // 2).hex()[: case.names - 4]
+            (self.www / name).write_bytes(os.urandom(size))
+            names.append(name)
+        return [f"/{name}" for name in names]
+
+    def judge_files(self):
+        served, got = ({path.name: path for path in where.iterdir()} for where in (self.www, self.got))
+        if served.keys() != got.keys():
+            return f"{len(got)} of {len(served)} files came"
+        wrong = sum(served[name].read_bytes() != got[name].read_bytes() for name in served)
+        return f"{wrong} files are not the same" if wrong else None
+
+
+class Child:
+    """A process whose words go to files."""
+
+    def __init__(self, command, place, name):
+        self.out, self.err = (place.root / f"{name}.{kind}" for kind in ("out", "err"))
+        env = {key: value for key, value in os.environ.items() if key not in ("SSLKEYLOGFILE", "QLOGDIR")}
+        with self.out.open("w") as out, self.err.open("w") as err:
+            self.process = subprocess.Popen(command, stdout=out, stderr=err, stdin=subprocess.DEVNULL, env=env)
+
+    def lines(self):
+        found = []
+        for line in self.out.read_text(errors="replace").splitlines():
+            if line.startswith("{") and line.endswith("}"):
+                found.append(json.loads(line))
+        return found
+
+    def listening(self):
+        for _ in range(400):
+            for line in self.lines():
+                if "listening" in line:
+                    return line["listening"]
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.025)
+        raise RuntimeError(f"does not listen: {self.words()}")
+
+    def words(self):
+        lines = [line for line in self.err.read_text(errors="replace").splitlines() if "WARN" not in line]
+        return " / ".join(lines[-3:])[-300:]
+
+    def wait(self, secs):
+        try:
+            return self.process.wait(secs)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            if self.wait(5) is None:
+                self.process.kill()
+                self.process.wait()
+
+
+class Run:
+    """What there is to judge of a case: captures on both sides of the network, the client's words."""
+
+    def __init__(self, case, place, lines, lab_port, server_port):
+        keys = [place.keys(side) for side in ("client", "server")]
+        self.lines = lines
+        self.client = capture.Capture(place.root / "client.pcap", keys, lab_port, first=case.packets)
+        self.server = capture.Capture(place.root / "server.pcap", keys, server_port, first=case.packets)
+
+
+def port_of(address):
+    return int(address.rsplit(":", 1)[1])
+
+
+class Suite:
+    def __init__(self, weir, scratch, say, only="", keep=None):
+        self.weir, self.say, self.only, self.keep = str(weir), say, only, keep
+        self.scratch = Path(scratch)
+        self.peers = peers.find(weir, self.scratch, say)
+        self.certs = self.scratch / "certs"
+        certificates.make(self.certs / "short")
+        certificates.make(self.certs / "long", length=7, names=certificates.long_names())
+        self.results = {}
+
+    def run(self, result, quick=False):
+        """Every case in every pairing that weir is part of; `result(title, fault)` hears of each."""
+        weir, others = self.peers[0], self.peers[1:]
+        pairs = [(weir, weir), *((weir, other) for other in others), *((other, weir) for other in others)]
+        for client, server in pairs:
+            for case in cases():
+                title = f"quic {case.name}: {client.name} client, {server.name} server"
+                if self.only not in title:
+                    continue
+                why = client.cannot["client"].get(case.name) or server.cannot["server"].get(case.name)
+                key = (case.name, client.name, server.name)
+                if why:
+                    self.results[key] = "–"
+                    self.say(f"left out: {title}: {why}")
+                    continue
+                began = time.monotonic()
+                try:
+                    fault = self.case(case, client, server)
+                except (RuntimeError, OSError, KeyError, ValueError) as error:
+                    fault = f"{type(error).__name__}: {error}"
+                self.results[key] = "✓" if fault is None else "✗"
+                result(f"{title} ({time.monotonic() - began:.1f} s)", fault)
+
+    def case(self, case, client, server):
+        certs = self.certs / ("long" if case.chain else "short")
+        kept = self.keep and Path(self.keep) / f"{case.name}-{client.name}-{server.name}"
+        if kept:
+            subprocess.run(["rm", "-rf", str(kept)], check=True)
+            kept.mkdir(parents=True)
+            return self.in_place(case, client, server, Place(kept / "run", certs))
+        with tempfile.TemporaryDirectory(dir=self.scratch) as root:
+            return self.in_place(case, client, server, Place(Path(root) / "run", certs))
+
+    def in_place(self, case, client, server, place):
+        paths, children = place.fill(case), []
+        try:
+            serving = Child(server.server(case, place, case.address), place, "server")
+            children.append(serving)
+            inside = port_of(serving.listening())
+            lab = [self.weir, "lab", "--json", "--seed", "1", "--listen", f"{case.address}:0", "--to", f"{case.address}:{inside}"]
+            lab += ["--pcap-client", str(place.root / "client.pcap"), "--pcap-server", str(place.root / "server.pcap")]
+            between = Child([*lab, *case.link], place, "lab")
+            children.append(between)
+            outside = between.listening()
+            fetching = Child(client.client(case, place, outside, paths), place, "client")
+            children.append(fetching)
+            code = fetching.wait(case.secs + 5)
+        finally:
+            for child in reversed(children):
+                child.end()
+        if code != 0:
+            return f"the client ended with {code}: {fetching.words()} (server: {serving.words()})"
+        return place.judge_files() or self.judge(case, Run(case, place, fetching.lines(), port_of(outside), inside))
+
+    @staticmethod
+    def judge(case, run):
+        if case.handshakes is not None and run.server.handshakes() != case.handshakes:
+            return f"{run.server.handshakes()} handshakes instead of {case.handshakes}"
+        versions = {packet.version for packet in run.client.packets("initial", server=True)}
+        if case.version_rule and versions != {capture.V1}:
+            return f"the server's Initials have versions {versions}"
+        return case.rule(run) if case.rule else None
+
+    def matrix(self):
+        """The results as a table in Markdown."""
+        pairs = list(dict.fromkeys((client, server) for _, client, server in self.results))
+        heads = " | ".join(f"{client} → {server}" for client, server in pairs)
+        rows = [f"| case | {heads} |", "|---" * (len(pairs) + 1) + "|"]
+        for case in dict.fromkeys(name for name, _, _ in self.results):
+            cells = " | ".join(self.results.get((case, *pair), "") for pair in pairs)
+            rows.append(f"| {case} | {cells} |")
+        return "\n".join(rows)
+
+    def versions(self):
+        return ", ".join(f"{peer.name} {peer.version}" for peer in self.peers)
