@@ -45,6 +45,9 @@ impl Socket {
         let socket: std::net::UdpSocket = socket.into();
         let state = UdpSocketState::new((&socket).into())?;
         let socket = UdpSocket::from_std(socket)?;
+        // Else what is told of a run of datagrams leaves no room for their ECN field.
+        #[cfg(unix)]
+        weir_os::socket::without_timestamps(&socket).map_err(io::Error::other)?;
         Ok(Self { socket, state })
     }
 

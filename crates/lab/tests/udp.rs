@@ -414,6 +414,24 @@ async fn ecn_marks_pass_both_ways() {
     }
 }
 
+#[tokio::test]
+async fn ecn_marks_of_a_run_that_the_system_keeps_together_pass() {
+    use quinn_udp::EcnCodepoint::Ect0;
+    let scene = Scene::new(|_| {}).await;
+    let client = quinn_udp::UdpSocketState::new((&scene.client).into()).unwrap();
+    let server = quinn_udp::UdpSocketState::new((&scene.server).into()).unwrap();
+    let run = quinn_udp::Transmit {
+        destination: scene.lab.listening(),
+        ecn: Some(Ect0),
+        contents: b"markedmarked",
+        segment_size: (client.max_gso_segments() > 1).then_some(6),
+        src_ip: None,
+    };
+    client.try_send((&scene.client).into(), &run).unwrap();
+    let (read, _) = receive_marked(&scene.server, &server).await;
+    assert_eq!(read, Some(Ect0));
+}
+
 fn send_marked(
     socket: &tokio::net::UdpSocket,
     state: &quinn_udp::UdpSocketState,

@@ -2,6 +2,7 @@
 
 use super::pair::{End, Pair};
 use crate::connection::Event;
+use crate::recovery::{EcnPhase, PathLookup};
 use weir_core::close::{Initiator, Layer};
 use weir_core::time::Duration;
 
@@ -104,5 +105,5 @@ fn a_batch_in_which_the_test_of_marks_ends_is_marked_as_a_whole() {
     assert_eq!(pair.read_all(End::Server, inbound).len(), 100_000);
     let path = pair.client.paths.active();
     let phase = pair.client.paths.get(path).unwrap().recovery.ecn.phase();
-    assert_eq!(phase, crate::recovery::EcnPhase::Capable);
+    assert_eq!(phase, EcnPhase::Capable);
 }
