@@ -306,7 +306,7 @@ impl Connection {
                 .set_peer_limits(stream_limits(&remembered.to_parameters()));
             self.datagrams
                 .set_peer_max_frame_size(remembered.max_datagram_frame_size);
-            self.handshake.zero_rtt = ZeroRtt::Sent(Box::new(remembered.clone()));
+            self.handshake.zero_rtt = ZeroRtt::Sent(Box::new(*remembered));
         }
     }
 }

@@ -74,7 +74,7 @@ impl Connection {
         if self.side == Side::Client {
             self.apply_server_parameters(&params)?;
         }
-        self.peer = Box::new(params);
+        *self.peer = params;
         Ok(())
     }
 

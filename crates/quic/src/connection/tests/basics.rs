@@ -34,10 +34,10 @@ fn bytes_arrive_whole_in_both_directions() {
     let mut got = Vec::new();
     while got.len() < answer.len() {
         let now = pair.now;
-        if at < sent.len() {
-            if let Ok(n) = pair.server().write_slice(now, inbound, &sent[at..]) {
-                at += n;
-            }
+        if at < sent.len()
+            && let Ok(n) = pair.server().write_slice(now, inbound, &sent[at..])
+        {
+            at += n;
         }
         while let Ok(Some(chunk)) = pair.client.read(now, key, usize::MAX) {
             got.extend_from_slice(&chunk);

@@ -57,7 +57,7 @@ pub(super) fn resumed(seed: u64) -> Pair {
     first.establish();
     first.run_for(Duration::from_millis(200));
     let remembered = first.client_events.iter().find_map(|event| match event {
-        Event::Remember(remembered) => Some((**remembered).clone()),
+        Event::Remember(remembered) => Some(**remembered),
         _ => None,
     });
     let config = ClientConfig {
