@@ -270,8 +270,9 @@ pub struct ServerConfig {
     /// Settings of TLS: version 1.3 only, with at least one application protocol. 0-RTT is taken
     /// when `max_early_data_size` is `u32::MAX`, and rustls then keeps the tickets' use to once.
     pub crypto: Arc<rustls::ServerConfig>,
-    /// Versions that are spoken, the preferred one first: a client that offers a better one than it
-    /// began with is moved to it (RFC 9368 section 2.3).
+    /// Versions that are spoken, the preferred one first. A client that began with another than the
+    /// first of these that it offers is moved there (RFC 9368 section 2.3), but not to version 1:
+    /// with `[V2, V1]` whoever offers version 2 gets it, with `[V1, V2]` the client's choice is kept.
     pub versions: Vec<Version>,
     /// Where clients are asked to move to.
     pub preferred: PreferredAddresses,

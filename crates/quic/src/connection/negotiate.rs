@@ -13,7 +13,8 @@ use crate::wire::{ConnectionId, Side, Space, Version};
 
 impl Connection {
     /// Server: a version that the client offers and this side prefers takes the place of the one
-    /// that the client began with (RFC 9368 2.3). All versions spoken here are compatible.
+    /// that the client began with (RFC 9368 2.3). All versions spoken here are compatible. Nobody is
+    /// moved to version 1: who begins with a newer one has its reason to.
     pub(super) fn choose_version(&mut self, params: Option<&[u8]>) {
         let Some(params) = params else { return };
         let Ok(params) = TransportParameters::decode(Side::Client, params) else {
@@ -28,6 +29,7 @@ impl Connection {
             .find(|version| information.available.contains(version));
         if let Some(version) = chosen
             && version != self.version
+            && version != Version::V1
         {
             self.switch_version(version);
         }
