@@ -63,6 +63,11 @@ impl Connection {
             }
             Frame::HandshakeDone => self.on_handshake_done(now),
             Frame::NewToken { token } => self.on_new_token(token),
+            Frame::AckFrequency(_) | Frame::ImmediateAck if !self.config.ack_frequency => {
+                // RFC 9000 12.4: of an extension that was not agreed on, and so unknown.
+                let reason = "an unknown frame type";
+                Err(TransportError::new(code::FRAME_ENCODING_ERROR, reason))
+            }
             Frame::AckFrequency(request) => self.on_ack_frequency(&request),
             Frame::ImmediateAck => {
                 self.received(arrival.space).on_immediate_ack();
@@ -163,11 +168,6 @@ impl Connection {
     }
 
     fn on_ack_frequency(&mut self, request: &frame::AckFrequency) -> Result<(), TransportError> {
-        if !self.config.ack_frequency {
-            return Err(Connection::violation(
-                "ACK_FREQUENCY that was not asked for",
-            ));
-        }
         self.received(Space::Data).on_ack_frequency(
             request.sequence,
             request.ack_eliciting_threshold,
