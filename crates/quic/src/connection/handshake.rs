@@ -234,7 +234,11 @@ impl Connection {
             return Ok(());
         }
         if space == Space::Data && matches!(self.handshake.tls, TlsState::Done) {
-            return Err(unexpected_message());
+            // RFC 9000 7.5: what lies beyond every buffer is no message yet.
+            return Err(match offset < MAX_CRYPTO_BUFFER {
+                true => unexpected_message(),
+                false => buffer_exceeded(),
+            });
         }
         let slot = self.handshake.crypto.get_mut(space.index());
         let Some(slot) = slot else { return Ok(()) };
@@ -244,14 +248,29 @@ impl Connection {
         self.handshake.is_version_settled = true;
         let stream = slot.get_or_insert_with(CryptoStream::new);
         let chunks = &mut self.handshake.chunks;
-        stream.recv.insert(offset, data, chunks).map_err(|_| {
-            let reason = "more handshake bytes ahead of a gap than are kept";
-            TransportError::new(code::CRYPTO_BUFFER_EXCEEDED, reason)
-        })?;
+        let inserted = stream.recv.insert(offset, data, chunks);
+        inserted.map_err(|_| buffer_exceeded())?;
         while let Some(bytes) = self.next_crypto(space) {
             self.feed_tls(now, space, &bytes)?;
         }
+        self.check_former_levels()?;
         self.pump_tls(now)
+    }
+
+    /// RFC 9001 4.1.3: once TLS reads at a level, nothing is left at the former ones, and nothing new
+    /// comes there, behind a gap or not.
+    fn check_former_levels(&self) -> Result<(), TransportError> {
+        let TlsState::Running(tls) = &self.handshake.tls else {
+            return Ok(());
+        };
+        let present = tls.receive_level().space().index();
+        let former = self.handshake.crypto.iter().take(present).flatten();
+        match former.into_iter().all(|stream| stream.recv.is_empty()) {
+            true => Ok(()),
+            false => Err(Connection::violation(
+                "handshake bytes at a level that TLS has left",
+            )),
+        }
     }
 
     fn next_crypto(&mut self, space: Space) -> Option<Bytes> {
@@ -509,6 +528,12 @@ impl Connection {
             _ => false,
         }
     }
+}
+
+/// RFC 9000 section 7.5.
+fn buffer_exceeded() -> TransportError {
+    let reason = "more handshake bytes ahead of a gap than are kept";
+    TransportError::new(code::CRYPTO_BUFFER_EXCEEDED, reason)
 }
 
 /// RFC 9001 section 6 and 8.3: a TLS message that has no place in QUIC.
