@@ -12,7 +12,7 @@ use crate::limits::MIN_DATAGRAM;
 use crate::path::{self as paths, PathId};
 use crate::recovery::PathLookup;
 use crate::transmit::{Ecn, PathAddr};
-use crate::wire::header::{self, FixedBit, Packet, PacketType, SPIN_BIT};
+use crate::wire::header::{self, FIXED_BIT, FixedBit, Packet, PacketType, SPIN_BIT};
 use crate::wire::{ConnectionId, Side, Space, Version};
 
 /// The circumstances of the packet that is being processed.
@@ -109,6 +109,7 @@ impl Connection {
                 local_cid: self.local_cids.sequence_of(&parsed.dcid),
                 phase: 0,
             };
+            let was_open = self.is_open();
             if let Some(why) = self.is_misplaced(&parsed, datagram) {
                 self.drop_packet(now, why);
             } else {
@@ -116,7 +117,9 @@ impl Connection {
                 self.receive_packet(&mut arrival, new, &parsed, packet);
             }
             if !self.is_open() {
-                self.answer_when_closing();
+                if !was_open {
+                    self.answer_when_closing();
+                }
                 return;
             }
             rest = tail;
@@ -136,9 +139,23 @@ impl Connection {
         if known.is_some_and(|known| known != parsed.scid) {
             return Some("another source connection ID than before");
         }
-        // RFC 9000 14.1: so that nobody can have a server do work for less.
-        let is_small = parsed.kind == PacketType::Initial && datagram < MIN_DATAGRAM;
-        (is_small && self.side == Side::Server).then_some("an Initial in a small datagram")
+        if parsed.kind != PacketType::Initial {
+            return None;
+        }
+        let has_token = !parsed.token.is_empty();
+        match self.side {
+            // RFC 9000 17.2.2
+            Side::Client if has_token => Some("an Initial of a server with a token"),
+            Side::Client => None,
+            // RFC 9000 14.1: so that nobody can have a server do work for less.
+            Side::Server if datagram < MIN_DATAGRAM => Some("an Initial in a small datagram"),
+            // RFC 9287 3.1: a client knows that this side takes it only from an earlier connection,
+            // which gave it the token.
+            Side::Server if !has_token && parsed.first & FIXED_BIT == 0 => {
+                Some("an Initial without the fixed bit")
+            }
+            Side::Server => None,
+        }
     }
 
     /// Version Negotiation and Retry have no packet number and no protection.

@@ -11,7 +11,7 @@ use crate::wire::{Space, Version};
 
 impl Connection {
     /// A packet with these bytes as its frames, whatever they are, and these bits of its first byte
-    /// set; `None` without keys or a connection ID to send it to.
+    /// turned over; `None` without keys or a connection ID to send it to.
     pub(crate) fn forge_bits(
         &mut self,
         now: Instant,
@@ -32,7 +32,8 @@ impl Connection {
             .extend_from_slice(&(packet.pn as u32).to_be_bytes());
         packet.payload = out.data.len();
         packet.pn_len = 4;
-        *out.data.get_mut(packet.start)? |= bits | 3;
+        let first = out.data.get_mut(packet.start)?;
+        *first = (*first ^ bits) | 3;
         out.data.extend_from_slice(frames);
         self.finish_packet(now, packet, None, &mut out).ok()?;
         Some(out.data)
@@ -53,9 +54,18 @@ impl Connection {
 
     /// How many handshake bytes went out in 1-RTT packets.
     pub(crate) fn crypto_sent(&mut self) -> u64 {
-        self.handshake
-            .send(Space::Data)
-            .map_or(0, |send| send.end())
+        self.crypto_sent_in(Level::OneRtt)
+    }
+
+    /// How many handshake bytes there were to send in packets of a level.
+    pub(crate) fn crypto_sent_in(&mut self, level: Level) -> u64 {
+        let send = self.handshake.send(level.space());
+        send.map_or(0, |send| send.end())
+    }
+
+    /// What its Initial packets carry as a token.
+    pub(crate) fn set_token(&mut self, token: &'static [u8]) {
+        self.handshake.token = bytes::Bytes::from_static(token);
     }
 
     /// The number of the next 1-RTT packet.

@@ -226,6 +226,11 @@ impl Router {
             return self.drop_it();
         }
         let token = datagram.data.get(packet.token.clone()).unwrap_or_default();
+        // RFC 9287 section 3.1: without a token from an earlier connection a client does not know
+        // that it may clear the fixed bit.
+        if packet.first & FIXED_BIT == 0 && token.is_empty() {
+            return self.drop_it();
+        }
         if packet.dcid.len() < MIN_INITIAL_DCID && token.is_empty() {
             return self.drop_it();
         }

@@ -13,6 +13,7 @@ mod closing;
 mod fuzzed;
 mod handshaking;
 mod judge;
+mod levels;
 mod matrix;
 mod negotiation;
 mod packets;

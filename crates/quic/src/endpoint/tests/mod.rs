@@ -150,6 +150,7 @@ pub(super) struct Initial {
     pub(super) scid: ConnectionId,
     pub(super) token: Vec<u8>,
     pub(super) size: usize,
+    pub(super) fixed_bit: bool,
 }
 
 impl Initial {
@@ -160,6 +161,7 @@ impl Initial {
             scid: cid(b"source"),
             token: Vec::new(),
             size: 1200,
+            fixed_bit: true,
         }
     }
 
@@ -182,7 +184,7 @@ impl Initial {
             token: &self.token,
             pn: 0,
             pn_len: 2,
-            fixed_bit: true,
+            fixed_bit: self.fixed_bit,
             length: LengthField::Two,
         };
         let mut out = Vec::new();

@@ -25,7 +25,7 @@ fn follow(initial: &Initial, answer: &[u8]) -> Initial {
         dcid: packet.scid,
         scid: initial.scid,
         token: answer[packet.token].to_vec(),
-        size: 1200,
+        ..Initial::new()
     }
 }
 

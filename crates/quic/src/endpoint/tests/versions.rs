@@ -184,3 +184,17 @@ fn other_long_headers_that_belong_to_nothing_are_dropped() {
     }
     bench.assert_empty();
 }
+
+// Q2, RFC 9287 section 3.1: only a client that was told so in an earlier connection, which gave it a
+// token, may clear the bit.
+#[test]
+fn a_first_packet_without_the_fixed_bit_has_a_token() {
+    let mut bench = Bench::server();
+    let mut initial = Initial::new();
+    initial.fixed_bit = false;
+    bench.nothing(addr(1), &initial.bytes());
+    assert_eq!(bench.stats().dropped, 1);
+    initial.token = b"another endpoint of the fleet may have given it".to_vec();
+    let incoming = bench.incoming(addr(1), &initial.bytes());
+    assert!(!incoming.is_validated());
+}
