@@ -187,6 +187,87 @@ fn a_capture_has_packets_and_the_secrets_for_them() {
     assert!(kinds.len() > first_packet + 8);
 }
 
+/// The kinds and bodies of a capture's blocks.
+fn blocks(capture: &[u8]) -> Vec<(u32, &[u8])> {
+    let word = |at: usize| u32::from_le_bytes(capture[at..at + 4].try_into().unwrap());
+    let mut at = 0;
+    let mut blocks = Vec::new();
+    while at < capture.len() {
+        let length = word(at + 4) as usize;
+        blocks.push((word(at), &capture[at + 8..at + length - 4]));
+        at += length;
+    }
+    blocks
+}
+
+// Q178: datagrams of both directions as they were on the wire, and the secrets that open them before
+// the first of them.
+#[test]
+fn a_capture_of_quic_has_datagrams_and_the_secrets_for_them() {
+    let dir = scratch("pcap-quic");
+    let (file, keys) = (dir.join("capture.pcapng"), dir.join("keys"));
+    let (file, keys) = (file.to_str().unwrap(), keys.to_str().unwrap());
+    echo("quic", &["--pcap", file, "--keylog", keys]);
+    let capture = std::fs::read(file).unwrap();
+    let blocks = blocks(&capture);
+    let kinds: Vec<u32> = blocks.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds[..2], [0x0a0d_0d0a, 1]);
+    let first_packet = kinds.iter().position(|kind| *kind == 6).unwrap();
+    let last_secret = kinds.iter().rposition(|kind| *kind == 10).unwrap();
+    assert!(
+        last_secret < first_packet && first_packet >= 4 + 2,
+        "{kinds:?}"
+    );
+    // IPv4 and UDP from one port to another, and back.
+    let packets: Vec<&[u8]> = blocks
+        .iter()
+        .filter(|(kind, _)| *kind == 6)
+        .map(|(_, body)| &body[20..])
+        .collect();
+    assert!(packets.iter().all(|ip| ip[0] == 0x45 && ip[9] == 17));
+    assert!(
+        packets
+            .iter()
+            .all(|ip| ip[12..20] == [127, 0, 0, 1, 127, 0, 0, 1])
+    );
+    let ports = |ip: &[u8]| (ip[20..22].to_vec(), ip[22..24].to_vec());
+    let (client, server) = ports(packets[0]);
+    let there = |ip: &[u8]| ports(ip) == (client.clone(), server.clone());
+    let back = |ip: &[u8]| ports(ip) == (server.clone(), client.clone());
+    let counts = [
+        packets.iter().filter(|ip| there(ip)).count(),
+        packets.iter().filter(|ip| back(ip)).count(),
+    ];
+    assert_eq!(counts[0] + counts[1], packets.len());
+    assert!(counts[0] >= 3 && counts[1] >= 2, "{counts:?}");
+    // A long header of version 1: an Initial, in a datagram of at least 1,200 bytes (RFC 9000 14.1).
+    assert_eq!(packets[0][28] & 0xf0, 0xc0);
+    assert_eq!(packets[0][29..33], [0, 0, 0, 1]);
+    assert!(packets[0].len() >= 1228);
+    wireshark_reads(file);
+}
+
+/// Wireshark opens the packets of a capture with the secrets in it, where it is installed.
+fn wireshark_reads(file: &str) {
+    let fields = ["-T", "fields", "-e", "quic.stream_data"];
+    let tshark = std::process::Command::new("tshark")
+        .args(["-r", file, "-Y", "quic.stream_data"])
+        .args(fields)
+        .output();
+    let Ok(output) = tshark else {
+        println!("not tried: there is no tshark here");
+        return;
+    };
+    let read = text(&output.stdout);
+    let hello: String = b"hello 0"
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    // Sent, and echoed.
+    let found = read.lines().filter(|line| line.contains(&hello)).count();
+    assert_eq!(found, 2, "{read}{}", text(&output.stderr));
+}
+
 #[test]
 fn a_place_that_cannot_be_written_is_told_before_anything_runs() {
     for option in ["--qlog", "--keylog", "--pcap"] {

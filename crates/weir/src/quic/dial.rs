@@ -1,7 +1,7 @@
 //! Connections that this side begins.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use weir_core::close::{CloseReason, Initiator, Layer};
@@ -10,6 +10,7 @@ use weir_quic::{ClientConfig, PathAddr, code};
 
 use super::engine::{HubLink, QuicEngine, QuicShared};
 use super::table::Entry;
+use super::watch::towards;
 use super::{Bound, bind_anywhere, start};
 use crate::connection::Connection;
 use crate::dial::{self, ConnectOptions};
@@ -137,23 +138,6 @@ fn begin(
         Ok((Attempt(shared, false), info))
     })
     .map_err(dial)?
-}
-
-/// The address that a socket speaks to `remote` from, where it is bound to all of them. Connecting
-/// another socket sends nothing: it only lets the system choose.
-fn towards(bound: SocketAddr, remote: SocketAddr) -> SocketAddr {
-    if !bound.ip().is_unspecified() {
-        return bound;
-    }
-    let all: IpAddr = match remote {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let chosen = UdpSocket::bind((all, 0)).and_then(|socket| {
-        socket.connect(remote)?;
-        socket.local_addr()
-    });
-    chosen.map_or(bound, |chosen| SocketAddr::new(chosen.ip(), bound.port()))
 }
 
 /// Runs `with` on a socket from which `address` can be reached.

@@ -3,7 +3,7 @@
 //! | file | what of it |
 //! |---|---|
 //! | `shard.rs`, `table.rs` | the task that owns a socket, its router and its connections |
-//! | `socket.rs` | batches of datagrams in and out |
+//! | `socket.rs`, `watch.rs` | batches of datagrams in and out; those who look at them |
 //! | `hub.rs`, `engine.rs` | how the calls of applications reach that task, and the engine |
 //! | `listener.rs`, `dial.rs` | how connections begin, on either side |
 //! | `config.rs`, `memory.rs` | settings; what servers gave for the next time |
@@ -17,6 +17,7 @@ mod memory;
 mod shard;
 mod socket;
 mod table;
+mod watch;
 
 use std::io;
 use std::net::SocketAddr;
@@ -148,7 +149,8 @@ fn preferred(mut asked: PreferredAddresses, port: u16) -> PreferredAddresses {
 }
 
 /// Moves an endpoint's connections to another socket.
-pub(crate) async fn rebind(inner: &Inner, socket: Socket) -> Result<SocketAddr, String> {
+pub(crate) async fn rebind(inner: &Inner, mut socket: Socket) -> Result<SocketAddr, String> {
+    inner.watch(&mut socket);
     if let Some(bound) = inner.quic.listening.get() {
         return Ok(bound.rebind(socket).await);
     }
@@ -165,9 +167,10 @@ pub(crate) async fn rebind(inner: &Inner, socket: Socket) -> Result<SocketAddr, 
 /// Starts the task of a socket.
 fn start(
     inner: &Inner,
-    socket: Socket,
+    mut socket: Socket,
     server: Option<(Listener, Arc<ServerConfig>)>,
 ) -> Result<Bound, String> {
+    inner.watch(&mut socket);
     let clock = Clock::start();
     let wall = SystemTime::now().duration_since(UNIX_EPOCH);
     let epoch = wall.map_or(0, |since| since.as_secs());
@@ -186,6 +189,16 @@ fn start(
     let local = Mutex::new(socket.local());
     tokio::spawn(Shard::new(Arc::clone(&hub), socket, listener).run());
     Ok(Bound { hub, local })
+}
+
+impl Inner {
+    /// Lets the observer see a socket's datagrams, if it wants to.
+    fn watch(&self, socket: &mut Socket) {
+        let observer = self.observer.as_ref();
+        if let Some(tap) = observer.and_then(|observer| observer.datagram_tap(socket.local())) {
+            socket.watch(tap);
+        }
+    }
 }
 
 fn secret() -> Result<[u8; 32], String> {

@@ -12,6 +12,9 @@ use tokio::net::UdpSocket;
 use tracing::{debug, warn};
 use weir_quic::{Ecn, PathAddr, Transmit};
 
+use super::watch::Watch;
+use crate::observe::DatagramTap;
+
 /// What a sender at 10 Gbit/s fills within the 6 ms that a busy reader may be away.
 const BUFFER: usize = 8 << 20;
 /// Messages of one receiving call. Each is a datagram, or with receive offload up to 64 of them; all
@@ -25,6 +28,7 @@ pub(crate) struct Socket {
     io: UdpSocket,
     state: UdpSocketState,
     local: SocketAddr,
+    watch: Option<Box<Watch>>,
 }
 
 /// How a batch fared.
@@ -55,7 +59,17 @@ impl Socket {
             debug!("{error}");
         }
         let local = io.local_addr()?;
-        Ok(Socket { io, state, local })
+        Ok(Socket {
+            io,
+            state,
+            local,
+            watch: None,
+        })
+    }
+
+    /// Shows `tap` every datagram from now on.
+    pub(super) fn watch(&mut self, tap: Box<dyn DatagramTap>) {
+        self.watch = Some(Box::new(Watch::new(tap, self.local)));
     }
 
     /// Where it is bound.
@@ -79,7 +93,7 @@ impl Socket {
     }
 
     /// Fills the batch; [`io::ErrorKind::WouldBlock`] when there is nothing to read.
-    pub(super) fn receive(&self, batch: &mut Batch) -> io::Result<()> {
+    pub(super) fn receive(&mut self, batch: &mut Batch) -> io::Result<()> {
         batch.count = 0;
         let mut rooms = batch.data.chunks_exact_mut(ROOM);
         let mut slices: [IoSliceMut<'_>; MESSAGES] =
@@ -94,11 +108,14 @@ impl Socket {
             let empty = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
             let _ = self.io.try_io(Interest::READABLE, empty);
         }
+        if let Some(watch) = &mut self.watch {
+            batch.show(watch);
+        }
         Ok(())
     }
 
     /// Sends one batch of datagrams.
-    pub(super) fn send(&self, transmit: &Transmit, data: &[u8]) -> Sent {
+    pub(super) fn send(&mut self, transmit: &Transmit, data: &[u8]) -> Sent {
         let data = data.get(..transmit.len).unwrap_or(data);
         match self.try_send(transmit, data) {
             Ok(()) => Sent::Done,
@@ -117,7 +134,7 @@ impl Socket {
     }
 
     /// For interfaces that refuse batches: the datagrams one by one, and what does not go is lost.
-    fn send_singly(&self, transmit: &Transmit, data: &[u8]) -> Sent {
+    fn send_singly(&mut self, transmit: &Transmit, data: &[u8]) -> Sent {
         for datagram in data.chunks(transmit.segment_size.max(1)) {
             let single = Transmit {
                 len: datagram.len(),
@@ -131,7 +148,7 @@ impl Socket {
         Sent::Done
     }
 
-    fn try_send(&self, transmit: &Transmit, data: &[u8]) -> io::Result<()> {
+    fn try_send(&mut self, transmit: &Transmit, data: &[u8]) -> io::Result<()> {
         let out = quinn_udp::Transmit {
             destination: self.to_wire(transmit.path.remote),
             ecn: transmit.ecn.map(to_codepoint),
@@ -141,7 +158,11 @@ impl Socket {
         };
         self.io.try_io(Interest::WRITABLE, || {
             self.state.try_send((&self.io).into(), &out)
-        })
+        })?;
+        if let Some(watch) = &mut self.watch {
+            watch.sent(transmit, data);
+        }
+        Ok(())
     }
 
     /// An IPv6 socket speaks to IPv4 by mapped addresses (RFC 4291 section 2.5.5.2).
@@ -180,6 +201,18 @@ impl Default for Batch {
 }
 
 impl Batch {
+    /// Shows what came as it came: before it is decrypted in place.
+    fn show(&self, watch: &mut Watch) {
+        let rooms = self.data.chunks_exact(ROOM);
+        for (room, meta) in rooms.zip(&self.metas).take(self.count) {
+            let local = meta.dst_ip.map(unmapped);
+            let remote = SocketAddr::new(unmapped(meta.addr.ip()), meta.addr.port());
+            let ecn = meta.ecn.map_or(0, |mark| mark as u8);
+            let data = room.get(..meta.len).unwrap_or(room);
+            watch.received(local, remote, ecn, meta.stride, data);
+        }
+    }
+
     /// Every datagram, in the order in which they came.
     pub(super) fn datagrams(
         &mut self,
@@ -255,7 +288,7 @@ pub(super) fn anywhere() -> SocketAddr {
 mod tests {
     use super::*;
 
-    async fn receive(socket: &Socket, batch: &mut Batch) {
+    async fn receive(socket: &mut Socket, batch: &mut Batch) {
         loop {
             std::future::poll_fn(|cx| socket.poll_readable(cx))
                 .await
@@ -274,8 +307,8 @@ mod tests {
         passes(Socket::bind(anywhere()).unwrap()).await;
     }
 
-    async fn passes(from: Socket) {
-        let to = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    async fn passes(mut from: Socket) {
+        let mut to = Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let data: Vec<u8> = (0..2500_u32).map(|n| (n / 1000) as u8).collect();
         let transmit = Transmit {
             path: PathAddr::to(to.local()),
@@ -292,7 +325,7 @@ mod tests {
         let mut batch = Batch::default();
         let mut sizes = Vec::new();
         while sizes.len() < 3 {
-            receive(&to, &mut batch).await;
+            receive(&mut to, &mut batch).await;
             for (path, mark, datagram) in batch.datagrams() {
                 assert_eq!(path.local, Some(to.local().ip()));
                 // Mapped addresses are not seen above.
