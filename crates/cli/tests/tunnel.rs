@@ -277,6 +277,58 @@ fn the_status_tells_what_runs_and_what_holds_it_back() {
     assert_eq!((nothing.status.code(), nothing.stdout.len()), (Some(0), 0));
 }
 
+/// Over QUIC the status has the network path, and says of a stream whose far end does not read that it is
+/// the peer's window which holds it back.
+#[test]
+fn the_status_shows_the_path_and_who_does_not_read() {
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = service.local_addr().unwrap();
+    let tunnel = tunnel(&addr.to_string(), &["-L", &format!("0:{addr}")]);
+    let stream = TcpStream::connect(tunnel.bound(0)).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let (accepted, _) = service.accept().unwrap();
+    let status = |options: &[&str]| {
+        let args = [&["connect", "--status"], options].concat();
+        text(&finish(at(&tunnel.dialling.home, &args)).stdout)
+    };
+    // Nobody reads: the buffers on the way fill up until the window is closed.
+    let began = Instant::now();
+    let (json, people) = loop {
+        while (&stream).write(&[7; 1 << 16]).is_ok() {}
+        let people = status(&[]);
+        let json: Value = serde_json::from_str(&status(&["--json"])).unwrap();
+        let held = &json["streams"][0]["send_held_by"];
+        if held == "peer's window" && people.contains("peer's window (sending)") {
+            break (json, people);
+        }
+        assert!(began.elapsed() < common::LIMIT, "{people}{json:#}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let connection = &json["connection"];
+    assert!(
+        connection["why"]
+            .as_str()
+            .unwrap()
+            .contains("QUIC was ready")
+    );
+    assert!(connection["rtt_ms"].as_f64().unwrap() > 0.0);
+    let path = &connection["path"];
+    let number = |field: &str| path[field].as_u64().unwrap();
+    assert!(path["min_rtt_ms"].as_f64() <= connection["rtt_ms"].as_f64());
+    assert!(number("congestion_window") >= 14_720);
+    assert!(number("in_flight") <= number("congestion_window"));
+    assert!(number("datagram_size") >= 1200);
+    assert!(number("datagrams_sent") > 10 && number("datagrams_received") > 2);
+    assert!(number("packets_lost") < number("datagrams_sent"));
+    assert_eq!(path["congestion"], "cubic");
+    assert!(
+        people.contains("on their way (cubic, ") && people.contains("QUIC was ready"),
+        "{people}"
+    );
+    drop((stream, accepted));
+    tunnel.end();
+}
+
 #[test]
 fn the_first_signal_drains_and_the_second_ends_it() {
     let service = TcpListener::bind("127.0.0.1:0").unwrap();

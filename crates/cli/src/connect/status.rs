@@ -4,7 +4,7 @@ use crate::out::{Failure, Outcome, Table, json_line, say, show};
 use crate::units;
 use std::time::Duration;
 use weir::Target;
-use weir::tunnel::{self, Status, StreamStatus, TunnelState};
+use weir::tunnel::{self, PathStatus, Status, StreamStatus, TunnelState};
 
 /// Shows all tunnels of this user, or those to one peer.
 pub(super) async fn run(peer: Option<&Target>, json: bool) -> Outcome {
@@ -52,6 +52,10 @@ fn in_words(tunnel: &Status) -> String {
             units::bytes(connection.memory_used),
             units::bytes(connection.memory_limit),
         ));
+        if let Some(why) = &connection.why {
+            lines.push(format!("  {why}"));
+        }
+        lines.extend(connection.path.as_ref().map(path));
         if connection.unknown_datagrams > 0 {
             let unknown = connection.unknown_datagrams;
             lines.push(format!(
@@ -76,6 +80,24 @@ fn in_words(tunnel: &Status) -> String {
         lines.push(format!("  and {} more streams", tunnel.omitted));
     }
     lines.join("\n")
+}
+
+/// What the network does, where the way manages it itself.
+fn path(path: &PathStatus) -> String {
+    let mut line = format!(
+        "  path: {} of a window of {} on their way ({}, {}), datagrams of {} B, {} of {} lost",
+        units::bytes(path.in_flight),
+        units::bytes(path.congestion_window),
+        path.congestion,
+        path.congestion_state.replace('_', " "),
+        path.datagram_size,
+        path.packets_lost,
+        path.datagrams_sent,
+    );
+    if path.migrations > 0 {
+        line.push_str(&format!(", moved {} times", path.migrations));
+    }
+    line
 }
 
 fn headline(tunnel: &Status) -> String {

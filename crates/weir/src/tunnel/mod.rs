@@ -84,8 +84,8 @@ pub use server::{ServerConfig, TunnelServer};
 pub use shutdown::Shutdown;
 pub use spec::{ForwardError, LocalForward, RemoteForward, SocksForward, Transport};
 pub use status::{
-    ConnectionStatus, DatagramStatus, ForwardKind, ForwardStatus, MAX_LISTED, Status, StreamPhase,
-    StreamStatus, TunnelState,
+    ConnectionStatus, DatagramStatus, ForwardKind, ForwardStatus, MAX_LISTED, PathStatus, Status,
+    StreamPhase, StreamStatus, TunnelState,
 };
 
 /// Asks every tunnel that this user runs on this machine for its status, by process ID.

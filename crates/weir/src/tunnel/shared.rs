@@ -15,11 +15,12 @@ use super::quiet::Quiet;
 use super::registry::{Entry, Registry};
 use super::spec::Transport;
 use super::status::{
-    ConnectionStatus, ForwardKind, ForwardStatus, MAX_LISTED, Status, StreamStatus, TunnelState,
+    ConnectionStatus, ForwardKind, ForwardStatus, MAX_LISTED, PathStatus, Status, StreamStatus,
+    TunnelState,
 };
 use super::udp::{Flows, Udp};
 use crate::connection::Connection;
-use crate::stats::{HeldBy, Stats};
+use crate::stats::{HeldBy, PathStats, Stats};
 use crate::stream::{RecvStream, SendStream};
 
 /// The connection that new streams go over.
@@ -173,8 +174,10 @@ impl ClientCore {
             .collect();
         let connection = current
             .as_ref()
-            .and_then(|current| Some((stats.get(&current.session)?, current.flows.unknown())))
-            .map(|(stats, unknown)| show_connection(stats, unknown));
+            .and_then(|current| Some((stats.get(&current.session)?, current)))
+            .map(|(stats, current)| {
+                show_connection(stats, current.connection.why(), current.flows.unknown())
+            });
         let forwards = self.forwards();
         self.life(|life| Status {
             pid: std::process::id(),
@@ -258,17 +261,40 @@ fn show(entry: &Entry, held: &HashMap<(u64, u64), (HeldBy, HeldBy)>) -> StreamSt
     }
 }
 
-fn show_connection(stats: &Stats, unknown_datagrams: u64) -> ConnectionStatus {
+fn show_connection(stats: &Stats, why: Option<&str>, unknown_datagrams: u64) -> ConnectionStatus {
     ConnectionStatus {
         peer_id: stats.peer.as_ref().map(ToString::to_string),
         remote: stats.remote_addr.to_string(),
         via: stats.via.to_string(),
-        rtt_ms: stats.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
+        rtt_ms: stats.rtt.map(millis),
         age_secs: stats.age.as_secs_f64(),
+        why: why.map(str::to_owned),
         sent: stats.sent,
         received: stats.received,
         memory_used: stats.memory_used,
         memory_limit: stats.memory_limit,
+        path: stats.path.as_ref().map(show_path),
         unknown_datagrams,
     }
+}
+
+fn show_path(path: &PathStats) -> PathStatus {
+    let (congestion, state) = path.congestion;
+    PathStatus {
+        min_rtt_ms: path.min_rtt.map(millis),
+        congestion_window: path.congestion_window,
+        in_flight: path.in_flight,
+        congestion: congestion.to_owned(),
+        congestion_state: state.to_owned(),
+        datagram_size: path.datagram_size,
+        datagrams_sent: path.datagrams_sent,
+        datagrams_received: path.datagrams_received,
+        packets_lost: path.packets_lost,
+        migrations: path.migrations,
+        key_updates: path.key_updates,
+    }
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }

@@ -58,17 +58,50 @@ pub struct ConnectionStatus {
     pub rtt_ms: Option<f64>,
     /// Seconds since the connection was made.
     pub age_secs: f64,
-    /// Bytes of stream data sent, without framing.
+    /// Why they are carried so, where there was a choice.
+    #[serde(default)]
+    pub why: Option<String>,
+    /// Bytes given to the carrier, framing included.
     pub sent: u64,
-    /// Bytes of stream data received.
+    /// Bytes taken from the carrier, framing included.
     pub received: u64,
     /// Bytes of memory that the connection holds for its streams.
     pub memory_used: u64,
     /// The most it may hold.
     pub memory_limit: u64,
+    /// The network path, where the way manages it itself (QUIC).
+    #[serde(default)]
+    pub path: Option<PathStatus>,
     /// Datagrams of the connection that belonged to no flow, and were dropped.
     #[serde(default)]
     pub unknown_datagrams: u64,
+}
+
+/// The network path of a connection that manages it itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PathStatus {
+    /// The least round-trip time seen, in milliseconds, once one has been measured.
+    pub min_rtt_ms: Option<f64>,
+    /// Bytes that may be on their way at once.
+    pub congestion_window: u64,
+    /// Bytes that are on their way.
+    pub in_flight: u64,
+    /// The congestion controller.
+    pub congestion: String,
+    /// The state that it is in, in its own words.
+    pub congestion_state: String,
+    /// Size of the datagrams that the path carries, in bytes of UDP payload.
+    pub datagram_size: usize,
+    /// UDP datagrams sent.
+    pub datagrams_sent: u64,
+    /// UDP datagrams received.
+    pub datagrams_received: u64,
+    /// Packets that were sent and taken for lost.
+    pub packets_lost: u64,
+    /// Times that the connection moved to another address.
+    pub migrations: u64,
+    /// Times that the packet keys were replaced.
+    pub key_updates: u64,
 }
 
 /// One forward that was asked for.
