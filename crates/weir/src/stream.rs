@@ -95,7 +95,9 @@ impl SendStream {
         Ok(())
     }
 
-    /// Waits until the carrier has taken all that was written (and the end, once finished).
+    /// Waits until the carrier has taken all that was written (and the end, once finished): it is on its
+    /// way, and may still get lost. Where the peer's window or the network holds bytes back, that takes
+    /// its time.
     pub async fn flush_all(&mut self) -> Result<(), StreamError> {
         poll_fn(|cx| self.layer.poll_flushed(cx, self.key)).await
     }

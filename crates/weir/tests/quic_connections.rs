@@ -8,10 +8,9 @@
 
 mod common;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::{Pair, echo, pair, pattern, soon};
+use common::{Pair, echo, gate, pair, pattern, soon};
 use tokio::net::UdpSocket;
 use weir::rustls::RootCertStore;
 use weir::rustls::pki_types::PrivateKeyDer;
@@ -290,10 +289,16 @@ async fn a_restart_is_noticed_at_once() {
         let connection = soon(client.connect(&target)).await.unwrap();
         // A round trip: the handshake is confirmed, and the token for resets is known.
         let held = soon(server.accept()).await.unwrap();
-        first.spawn(async move { held.closed().await });
-        let (mut send, _recv) = connection.open_bi().await.unwrap();
+        let answering = async move {
+            let (mut send, mut recv) = held.accept_bi().await.unwrap();
+            recv.read_chunk(1).await.unwrap();
+            send.write_all(b"y").await.unwrap();
+            held.closed().await;
+        };
+        first.spawn(answering);
+        let (mut send, mut recv) = connection.open_bi().await.unwrap();
         send.write_all(b"x").await.unwrap();
-        soon(send.flush_all()).await.unwrap();
+        soon(recv.read_chunk(1)).await.unwrap();
         std::mem::forget(server);
         (connection, address)
     };
@@ -401,35 +406,6 @@ async fn the_second_time_data_goes_first() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         connection.close(0, "next");
     }
-}
-
-/// A relay of UDP, where what is not `open` is swallowed.
-async fn gate(to: SocketAddr, udp: UdpSocket) -> tokio::sync::watch::Sender<bool> {
-    let (open, watch) = tokio::sync::watch::channel(false);
-    tokio::spawn(async move {
-        let far = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        far.connect(to).await.unwrap();
-        let mut near = None;
-        let (mut out, mut back) = (vec![0; 65_536], vec![0; 65_536]);
-        loop {
-            tokio::select! {
-                Ok((len, from)) = udp.recv_from(&mut out) => {
-                    near = Some(from);
-                    let is_open = *watch.borrow();
-                    if is_open {
-                        let _ = far.send(&out[..len]).await;
-                    }
-                }
-                Ok(len) = far.recv(&mut back) => {
-                    let is_open = *watch.borrow();
-                    if let (Some(near), true) = (near, is_open) {
-                        let _ = udp.send_to(&back[..len], near).await;
-                    }
-                }
-            }
-        }
-    });
-    open
 }
 
 /// QUIC is taken where it passes, which is told.

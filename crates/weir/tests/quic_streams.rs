@@ -5,8 +5,10 @@ mod common;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{Pair, echo, pair, pattern, soon};
-use weir::{Config, ConnectionError, DatagramError, HeldBy, StreamError, Via};
+use common::{Pair, echo, gate, pair, pattern, soon};
+use tokio::net::UdpSocket;
+use tokio::time::timeout;
+use weir::{Config, ConnectionError, DatagramError, Endpoint, HeldBy, StreamError, Via};
 
 /// What is written comes back byte for byte, then the end.
 #[tokio::test]
@@ -184,4 +186,46 @@ async fn a_slow_reader_holds_the_writer_back() {
     let got = soon(recv.read_to_end(2 << 20)).await.unwrap();
     assert!(got == pattern(3, 2 << 20));
     soon(writing).await.unwrap();
+}
+
+/// A flush waits until everything is sent, not until the peer has it: it ends on a path that swallows
+/// everything, and does not end while the peer's window keeps bytes here.
+#[tokio::test]
+async fn a_flush_ends_when_everything_is_sent() {
+    let quic = || Endpoint::builder().via(Via::Quic);
+    let server = quic().bind("127.0.0.1:0").await.unwrap();
+    let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let target = format!("{}@{}", server.peer_id(), udp.local_addr().unwrap());
+    let open = gate(server.local_addr(), udp).await;
+    open.send_replace(true);
+    let client = quic().client().await.unwrap();
+    let (dialled, taken) = tokio::join!(client.connect(&target), server.accept());
+    let (dialled, taken) = (dialled.unwrap(), taken.unwrap());
+    let (mut send, mut recv) = dialled.open_bi().await.unwrap();
+    send.write_all(b"question").await.unwrap();
+    let (mut answer, mut question) = soon(taken.accept_bi()).await.unwrap();
+    soon(question.read_chunk(100)).await.unwrap();
+    answer.write_all(b"answer").await.unwrap();
+    soon(recv.read_chunk(100)).await.unwrap();
+
+    open.send_replace(false);
+    send.write_all(&[1; 1000]).await.unwrap();
+    let flushed = timeout(Duration::from_millis(200), send.flush_all()).await;
+    flushed.unwrap().unwrap();
+    assert!(dialled.stats().path.unwrap().in_flight >= 1000);
+
+    // Nobody reads more than the window of a new stream.
+    send.write_all(&[2; 600_000]).await.unwrap();
+    open.send_replace(true);
+    let held = timeout(Duration::from_millis(300), send.flush_all()).await;
+    assert!(held.is_err(), "{held:?}");
+    let reading = tokio::spawn(async move {
+        let mut got = 0;
+        while got < 601_000 {
+            got += question.read_chunk(1 << 20).await.unwrap().unwrap().len();
+        }
+        question
+    });
+    soon(send.flush_all()).await.unwrap();
+    soon(reading).await.unwrap();
 }

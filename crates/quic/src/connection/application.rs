@@ -94,6 +94,15 @@ impl Connection {
         self.streams.send_error(key)
     }
 
+    /// Whether all that was written, and the end if there was one, was put into packets once. While
+    /// not, [`Event::Writable`] follows once.
+    ///
+    /// # Errors
+    /// When the stream or connection ended before that.
+    pub fn poll_sent(&mut self, key: Key) -> Result<bool, WriteError> {
+        self.streams.poll_sent(key)
+    }
+
     /// Whether the peer has acknowledged all that was written, and the end if there was one. While
     /// not, [`Event::Writable`] follows once.
     ///

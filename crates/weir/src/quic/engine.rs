@@ -146,7 +146,7 @@ impl Engine for QuicEngine {
     }
 
     fn poll_flushed(&mut self, key: Key) -> Result<bool, StreamError> {
-        let flushed = self.connection.poll_flushed(key);
+        let flushed = self.connection.poll_sent(key);
         flushed.map_err(|error| self.write_error(error))
     }
 

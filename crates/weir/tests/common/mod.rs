@@ -3,13 +3,14 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::indexing_slicing,
     reason = "a test that cannot go on says so"
 )]
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::watch;
 use weir::{Config, Connection, Endpoint, Identity, Via};
 
@@ -87,6 +88,35 @@ impl Cut {
         });
         address
     }
+}
+
+/// A relay of UDP, where what is not `open` is swallowed.
+pub(crate) async fn gate(to: std::net::SocketAddr, udp: UdpSocket) -> watch::Sender<bool> {
+    let (open, is_open) = watch::channel(false);
+    tokio::spawn(async move {
+        let far = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        far.connect(to).await.unwrap();
+        let mut near = None;
+        let (mut out, mut back) = (vec![0; 65_536], vec![0; 65_536]);
+        loop {
+            tokio::select! {
+                Ok((len, from)) = udp.recv_from(&mut out) => {
+                    near = Some(from);
+                    let is_open = *is_open.borrow();
+                    if is_open {
+                        let _ = far.send(&out[..len]).await;
+                    }
+                }
+                Ok(len) = far.recv(&mut back) => {
+                    let is_open = *is_open.borrow();
+                    if let (Some(near), true) = (near, is_open) {
+                        let _ = udp.send_to(&back[..len], near).await;
+                    }
+                }
+            }
+        }
+    });
+    open
 }
 
 /// Bytes that differ at every place, so that a shifted or doubled piece shows.
