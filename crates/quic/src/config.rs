@@ -90,8 +90,6 @@ pub struct TransportConfig {
     pub migration: bool,
     /// Packets sealed under one key before it is updated; `None`: as the cipher's limit asks.
     pub key_update_after: Option<u64>,
-    /// Connection IDs that the peer may issue to this side, 2 at least (RFC 9000 18.2).
-    pub active_connection_ids: u64,
     /// Whether a server keeps TLS after the handshake, so that keying material can be exported
     /// (RFC 8446 7.5). It costs some 10 KiB a connection.
     pub exporter: bool,
@@ -130,7 +128,6 @@ impl Default for TransportConfig {
             spin: false,
             migration: true,
             key_update_after: None,
-            active_connection_ids: 5,
             exporter: false,
         }
     }
@@ -199,8 +196,7 @@ impl TransportConfig {
         if let Some(packets) = self.key_update_after {
             check("key_update_after", packets, 1, u64::MAX, "packets")?;
         }
-        let ids = self.active_connection_ids;
-        check("active_connection_ids", ids, 2, 16, "connection IDs")
+        Ok(())
     }
 
     fn validate_times(&self) -> Result<(), ConfigError> {
@@ -313,7 +309,7 @@ impl ServerConfig {
 }
 
 /// Whether a field is in its range.
-fn check(
+pub(crate) fn check(
     field: &'static str,
     value: u64,
     min: u64,

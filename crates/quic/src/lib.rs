@@ -11,8 +11,6 @@
 //! | `connection` | one connection, made of the above |
 //! | `endpoint` | one socket's datagrams to their connections, and answers without state |
 
-#![allow(dead_code, reason = "the parts land one by one, the connection last")]
-
 // The harnesses of `fuzz/` name the crate from outside, and are run as tests here, too.
 #[cfg(test)]
 extern crate self as weir_quic;

@@ -138,11 +138,6 @@ impl LocalCids {
         self.sequence_of(cid).is_some()
     }
 
-    /// All connection IDs that the peer may use, for the endpoint to forget at the end.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &ConnectionId> {
-        self.issued.iter().map(|issued| &issued.cid)
-    }
-
     /// RETIRE_CONNECTION_ID arrived, in a packet to the connection ID numbered `packet_sequence`
     /// (`None` for one that has no number). Returns the connection ID that is valid no more;
     /// `None` when it was retired before.
@@ -249,6 +244,7 @@ impl LocalCids {
     }
 
     /// Bytes allocated.
+    #[cfg(test)]
     pub(crate) fn memory(&self) -> usize {
         self.issued.capacity().saturating_mul(size_of::<Issued>())
     }
@@ -313,6 +309,11 @@ impl LocalCids {
 
 #[cfg(test)]
 impl LocalCids {
+    /// All connection IDs that the peer may use.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &ConnectionId> {
+        self.issued.iter().map(|issued| &issued.cid)
+    }
+
     /// Frames that wait to be sent again.
     pub(crate) fn next_unsent(&self) -> usize {
         self.unsent

@@ -21,11 +21,10 @@ pub(crate) mod remote;
 mod remote_tests;
 
 pub use generator::RandomCids;
-#[allow(unused_imports, reason = "the connection, which uses them, comes last")]
-pub(crate) use local::{LocalCids, NewConnectionId};
+#[cfg(test)]
+pub(crate) use local::LocalCids;
 pub use quic_lb::{QuicLb, QuicLbConfig, QuicLbError};
-#[allow(unused_imports, reason = "the connection, which uses them, comes last")]
-pub(crate) use remote::{RemoteCids, TokenEvent};
+pub(crate) use remote::RemoteCids;
 
 /// Makes the connection IDs by which packets find their connection (RFC 9000 section 5.1).
 pub trait ConnectionIdGenerator: Send + Sync {

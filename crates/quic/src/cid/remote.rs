@@ -284,6 +284,7 @@ impl RemoteCids {
     }
 
     /// Bytes allocated.
+    #[cfg(test)]
     pub(crate) fn memory(&self) -> usize {
         let held = self.held.capacity().saturating_mul(size_of::<Held>());
         let retired = self.retired.capacity().saturating_mul(size_of::<Retired>());

@@ -140,8 +140,6 @@ struct Outbox {
     marks: Option<bool>,
     /// Ask the peer for a sign of life.
     ping: bool,
-    /// Ask the peer to acknowledge at once (ack-frequency draft).
-    immediate_ack: bool,
 }
 
 /// The latency spin bit (RFC 9000 section 17.4).

@@ -5,7 +5,7 @@ use weir_core::trace::HeldBy;
 
 use super::{Connection, State};
 use crate::recovery::PathLookup;
-use crate::stream::{StreamStats, StreamsStats};
+use crate::stream::{DatagramStats, StreamStats, StreamsStats};
 
 /// Counters that the connection keeps itself.
 #[derive(Clone, Debug, Default)]
@@ -68,6 +68,8 @@ pub struct ConnectionStats {
     pub memory_limit: u64,
     /// What the streams did, all together.
     pub streams: StreamsStats,
+    /// What became of datagrams (RFC 9221).
+    pub datagrams: DatagramStats,
 }
 
 impl Connection {
@@ -91,6 +93,7 @@ impl Connection {
             memory_used: self.memory.used(),
             memory_limit: self.memory.limit(),
             streams: self.streams.stats(),
+            datagrams: self.datagrams.stats(),
             ..ConnectionStats::default()
         };
         if let Some(path) = self.paths.active_path() {

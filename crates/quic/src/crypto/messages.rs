@@ -64,11 +64,6 @@ impl Messages {
         }
     }
 
-    /// True between two messages.
-    pub(super) const fn is_aligned(&self) -> bool {
-        self.have == 0
-    }
-
     /// How much of `data`, which came at `level`, belongs to the message at its start. `data` is
     /// not empty.
     pub(super) fn next(&mut self, level: Level, data: &[u8]) -> Result<Piece, TransportError> {

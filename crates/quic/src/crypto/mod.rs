@@ -34,14 +34,18 @@ mod token;
 #[cfg(test)]
 mod tests;
 
-#[allow(unused_imports, reason = "the connection, which uses them, lands last")]
 pub(crate) use self::{
     packet::{SAMPLE_LEN, TAG_LEN},
-    phases::{KeyUpdateRefused, NextKeys},
-    protection::{AeadLimits, OpenError, Opened, Protection},
-    secrets::{Secret, Secrets},
+    protection::{AeadLimits, OpenError, Protection},
     server_tls::ServerTls,
     tls::{KeyChange, Tls, TlsError},
+};
+#[cfg(test)]
+pub(crate) use self::{phases::KeyUpdateRefused, protection::Opened};
+#[cfg(any(test, feature = "measure"))]
+pub(crate) use self::{
+    phases::NextKeys,
+    secrets::{Secret, Secrets},
 };
 pub use self::{
     reset::ResetKey,
@@ -70,16 +74,6 @@ impl Level {
             Level::Initial => Space::Initial,
             Level::Handshake => Space::Handshake,
             Level::ZeroRtt | Level::OneRtt => Space::Data,
-        }
-    }
-
-    /// Its name in RFC 9001.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Level::Initial => "Initial",
-            Level::ZeroRtt => "0-RTT",
-            Level::Handshake => "Handshake",
-            Level::OneRtt => "1-RTT",
         }
     }
 }

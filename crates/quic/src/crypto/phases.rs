@@ -201,6 +201,7 @@ impl Phases {
     }
 
     /// Packets sealed in the present phase.
+    #[cfg(test)]
     pub(super) fn sealed(&self) -> u64 {
         self.sealed
     }

@@ -7,7 +7,7 @@ use weir_core::time::Instant;
 
 use super::Level;
 use super::initial;
-use super::packet::{self, TAG_LEN};
+use super::packet;
 use super::phases::{KeyUpdateRefused, NextKeys, PhaseError, Phases, Usage, limit_reached};
 use super::tls::KeyChange;
 use crate::error::{TransportError, code};
@@ -257,17 +257,13 @@ impl Protection {
         }
     }
 
-    /// Bytes that sealing appends.
-    pub(crate) const fn tag_len(&self, _level: Level) -> usize {
-        TAG_LEN
-    }
-
     /// The Key Phase bit of 1-RTT packets that are sealed from now on.
     pub(crate) fn send_phase(&self) -> bool {
         self.one_rtt.as_ref().is_some_and(|keys| keys.send_bit())
     }
 
-    /// Seals one packet in place: `packet` is its header, its payload and [`TAG_LEN`] spare bytes;
+    /// Seals one packet in place: `packet` is its header, its payload and
+    /// [`TAG_LEN`](super::TAG_LEN) spare bytes;
     /// the packet number `pn` stands in `pn_len` bytes at `pn_offset`. Number and payload together
     /// are at least 4 bytes (RFC 9001 section 5.4.2).
     ///
@@ -395,11 +391,13 @@ impl Protection {
     }
 
     /// Packets that failed to authenticate so far.
+    #[cfg(test)]
     pub(crate) fn failed(&self) -> u64 {
         self.failed
     }
 
     /// Packets sealed in the present key phase.
+    #[cfg(test)]
     pub(crate) fn sealed(&self) -> u64 {
         self.one_rtt.as_ref().map_or(0, |keys| keys.sealed())
     }

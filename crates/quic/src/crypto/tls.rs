@@ -1,6 +1,5 @@
 //! The TLS handshake over CRYPTO bytes (RFC 9001 section 4), by rustls.
 
-use std::borrow::Borrow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -174,8 +173,9 @@ impl Tls {
     }
 
     /// A server's. `version` is what was agreed on, `params` its transport parameters, encoded.
+    #[cfg(test)]
     pub(crate) fn server(
-        config: impl Borrow<rustls::ServerConfig>,
+        config: impl std::borrow::Borrow<rustls::ServerConfig>,
         version: Version,
         params: Vec<u8>,
     ) -> Result<Tls, TlsError> {
@@ -381,6 +381,7 @@ impl Tls {
 
     /// A client's, before the server answers: the transport parameters that the server had in the
     /// connection being resumed, for 0-RTT (RFC 9000 section 7.4.1).
+    #[cfg(test)]
     pub(crate) fn remembered_params(&self) -> Option<&[u8]> {
         if self.side.is_server() || self.extensions {
             return None;
@@ -423,6 +424,7 @@ impl Tls {
     }
 
     /// A server's: 0-RTT is refused whatever the client offers. Before the ClientHello is fed.
+    #[cfg(test)]
     pub(crate) fn reject_early_data(&mut self) {
         if let State::Live(connection) = &mut self.state
             && let Connection::Server(server) = &mut **connection
@@ -486,6 +488,7 @@ impl Tls {
     }
 
     /// Session tickets that a client received in this connection.
+    #[cfg(test)]
     pub(crate) fn tickets_received(&self) -> u32 {
         match self.live() {
             Some(Connection::Client(client)) => client.tls13_tickets_received(),

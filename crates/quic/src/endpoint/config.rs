@@ -6,7 +6,7 @@ use std::sync::Arc;
 use weir_core::budget::Budget;
 
 use crate::cid::ConnectionIdGenerator;
-use crate::config::{ConfigError, ServerConfig};
+use crate::config::{ConfigError, ServerConfig, check};
 use crate::crypto::{ResetKey, TokenKeys};
 use crate::limits::MAX_HELD_PER_ATTEMPT;
 use crate::wire::Version;
@@ -143,23 +143,4 @@ impl fmt::Debug for EndpointConfig {
             .field("accept_backlog", &self.accept_backlog)
             .finish_non_exhaustive()
     }
-}
-
-fn check(
-    field: &'static str,
-    value: u64,
-    min: u64,
-    max: u64,
-    unit: &'static str,
-) -> Result<(), ConfigError> {
-    if (min..=max).contains(&value) {
-        return Ok(());
-    }
-    Err(ConfigError {
-        field,
-        value,
-        min,
-        max,
-        unit,
-    })
 }

@@ -58,6 +58,7 @@ impl<K: Eq + Hash, V> Table<K, V> {
     }
 
     /// Entries there is room for without asking for memory.
+    #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
         self.map.capacity()
     }

@@ -80,6 +80,7 @@ impl Resets {
         self.connections.get(&self.digest(remote, token)).copied()
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.connections.len()
     }

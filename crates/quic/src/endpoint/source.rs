@@ -62,6 +62,7 @@ impl Sources {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.counts.len()
     }

@@ -198,6 +198,7 @@ impl Tables {
     }
 
     /// Entries of all tables together: what is left when all connections are gone.
+    #[cfg(test)]
     pub(super) fn routes(&self) -> usize {
         self.issued.len() + self.initial.len() + self.addresses.len() + self.resets.len()
     }

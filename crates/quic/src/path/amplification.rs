@@ -46,12 +46,6 @@ impl Amplification {
         self.limited = false;
     }
 
-    /// Whether the limit holds.
-    #[inline]
-    pub(crate) fn is_limited(&self) -> bool {
-        self.limited
-    }
-
     /// Bytes that may be sent now; [`u64::MAX`] without a limit.
     #[inline]
     pub(crate) fn allowance(&self) -> u64 {

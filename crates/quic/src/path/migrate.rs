@@ -107,16 +107,6 @@ impl PathSet {
         Ok(())
     }
 
-    /// A path that was opened by [`probe_new`](Self::probe_new) is not wanted any more. Does nothing
-    /// to the path in use, nor to the one to go back to.
-    pub(crate) fn abandon(&mut self, path: PathId) {
-        if let Some(index) = self.index_of(path)
-            && self.paths.get(index).is_some_and(|path| !path.fallback)
-        {
-            self.end(index);
-        }
-    }
-
     /// The address that we send from is another one now, and the old one is gone: everything goes
     /// on from `addr`, and the server is challenged from there. Round trip and congestion begin
     /// anew.

@@ -313,17 +313,6 @@ fn probing_does_not_move() {
     assert_eq!(smoothed(&bench), None, "Q110");
 }
 
-// A path that is not wanted any more ends; the one in use does not.
-#[test]
-fn a_path_can_be_abandoned() {
-    let mut bench = Bench::new(Side::Client, 4);
-    let path = bench.set.probe_new(NOW, from(2, 1, 1000)).unwrap();
-    bench.set.abandon(bench.set.active());
-    bench.set.abandon(path);
-    assert_eq!((bench.active(), bench.set.iter().count()), (at(1, 1000), 1));
-    assert_eq!(bench.set.remote_cids.poll_retire(), Some(1));
-}
-
 // RFC 9000 9.1: without an unused connection ID there is no probing.
 #[test]
 fn probing_needs_a_connection_id() {

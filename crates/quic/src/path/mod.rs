@@ -34,12 +34,10 @@ pub(crate) mod validation;
 mod validation_tests;
 
 pub use events::PathError;
-#[allow(unused_imports, reason = "the connection, which uses them, comes last")]
-pub(crate) use events::{Arrival, PathEvent, Probe};
-#[allow(unused_imports, reason = "the connection, which uses them, comes last")]
+#[cfg(test)]
+pub(crate) use events::Probe;
+pub(crate) use events::{Arrival, PathEvent};
 pub(crate) use set::{PathConfig, PathSet, PeerPathLimits};
-#[allow(unused_imports, reason = "the connection, which uses them, comes last")]
-pub(crate) use state::Path;
 
 /// A path of one connection. Numbers are never used twice.
 ///

@@ -308,6 +308,7 @@ impl PathSet {
 
     /// Bytes held, with what was allocated, but for what loss recovery and congestion control keep
     /// in places of their own.
+    #[cfg(test)]
     pub(crate) fn memory(&self) -> usize {
         let paths = self.paths.capacity().saturating_mul(size_of::<Path>());
         let events = self

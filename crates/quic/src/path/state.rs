@@ -89,6 +89,7 @@ impl Path {
     }
 
     /// Bytes of what is allocated only while the path is validated.
+    #[cfg(test)]
     pub(super) fn boxed_memory(&self) -> usize {
         let validation = self.validation.as_deref().map_or(0, size_of_val);
         let responses = self.responses.as_deref().map_or(0, size_of_val);

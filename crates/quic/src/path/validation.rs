@@ -114,6 +114,7 @@ impl Responses {
     }
 
     /// How many.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len
     }

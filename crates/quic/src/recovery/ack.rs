@@ -11,7 +11,7 @@ use super::{EcnPhase, Outcome, PathLookup, Recovery, SpaceState};
 use crate::error::{TransportError, code};
 use crate::path::PathId;
 use crate::wire::Space;
-use crate::wire::frame::{Ack, EcnCounts};
+use crate::wire::frame::EcnCounts;
 
 /// The type of ACK frames, for errors.
 const ACK_FRAME: u64 = 0x02;
@@ -36,26 +36,6 @@ struct Acked {
 }
 
 impl Recovery {
-    /// Takes an ACK frame; `delay` is its ACK Delay scaled by the peer's exponent. As
-    /// [`on_ack_ranges`](Recovery::on_ack_ranges).
-    #[inline]
-    pub(crate) fn on_ack<P: PathLookup + ?Sized>(
-        &mut self,
-        now: Instant,
-        space: Space,
-        ack: &Ack<'_>,
-        delay: Duration,
-        paths: &mut P,
-        out: &mut Outcome,
-    ) -> Result<(), TransportError> {
-        let info = AckInfo {
-            largest: ack.largest,
-            delay,
-            ecn: ack.ecn,
-        };
-        self.on_ack_ranges(now, space, info, ack.ranges(), paths, out)
-    }
-
     /// Takes an ACK frame: `ranges` from the largest down, disjoint, as the wire's order has them.
     /// An acknowledgement of a number that was never sent is an error (Q134).
     ///

@@ -138,11 +138,6 @@ impl AckFrequency {
         self.peer_min = Some(delay);
     }
 
-    /// Whether the peer takes ACK_FREQUENCY and IMMEDIATE_ACK.
-    pub(crate) fn is_offered(&self) -> bool {
-        self.peer_min.is_some()
-    }
-
     /// The longest the peer delays acknowledgements on purpose: what its stated delays are capped
     /// by, and losses judged by.
     #[inline]

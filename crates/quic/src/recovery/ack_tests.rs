@@ -210,7 +210,6 @@ fn packets_of_a_path_that_is_gone_are_settled() {
     for _ in 0..5 {
         end.send(Space::Data);
     }
-    end.paths.paths[0].reset(end.now, &end.config, SIZE, 3);
     assert_eq!(end.path().in_flight, 5 * u64::from(SIZE));
     end.paths.paths.clear();
     let paths = vec![super::PathRecovery::new(end.now, &end.config, SIZE, 2)];

@@ -161,25 +161,6 @@ fn persistent_congestion_goes_to_the_minimum() {
     }
 }
 
-// RFC 9000 9.4: another path begins anew, what is in flight stays in flight.
-#[test]
-fn a_path_that_became_another_begins_anew() {
-    for mut end in each() {
-        let (first, last) = fill(&mut end);
-        end.pass(50);
-        end.ack(Space::Data, &[first..=last - 2]);
-        let (now, config) = (end.now, end.config);
-        end.path().reset(now, &config, SIZE, 2);
-        assert_eq!(
-            (end.path().rtt.latest(), end.path().in_flight),
-            (None, 2 * FULL)
-        );
-        assert_eq!(end.path().controller.window(), 10 * FULL);
-        end.ack(Space::Data, &[first..=last]);
-        assert_eq!(end.path().in_flight, 0);
-    }
-}
-
 // Bytes in flight end at nothing under every algorithm, with losses.
 #[test]
 fn every_algorithm_settles_all_bytes() {

@@ -38,13 +38,15 @@ use crate::path::PathId;
 use crate::sent::SentFrame;
 use crate::wire::{Side, Space};
 
-#[allow(unused_imports, reason = "the connection names them, which lands last")]
 pub(crate) use {
     ack::AckInfo,
-    ecn::{EcnFailure, EcnPhase, EcnState},
+    ecn::EcnPhase,
     path::{GRANULARITY, PathLookup, PathRecovery, RecoveryConfig},
     pto::LossTimer,
 };
+
+#[cfg(test)]
+pub(crate) use ecn::EcnFailure;
 
 use ack_frequency::AckFrequency;
 use ecn::EcnSpace;
@@ -376,6 +378,7 @@ impl Recovery {
     }
 
     /// Bytes allocated, without the struct itself.
+    #[cfg(any(test, feature = "measure"))]
     pub(crate) fn memory(&self) -> usize {
         let spaces = self.spaces.0.iter().map(|state| {
             let late = state.late.capacity().saturating_mul(size_of::<LateLoss>());
@@ -438,6 +441,7 @@ impl Skipper {
         self.skipped.iter().rev().filter(inside).count() as u64
     }
 
+    #[cfg(any(test, feature = "measure"))]
     fn memory(&self) -> usize {
         self.skipped.capacity().saturating_mul(size_of::<u64>())
     }

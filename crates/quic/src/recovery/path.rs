@@ -104,15 +104,6 @@ impl PathRecovery {
         }
     }
 
-    /// The peer has moved, the path is another one now (RFC 9000 section 9.4): round trip, window
-    /// and marks begin anew. What is in flight stays so, and is taken off when it is settled.
-    pub(crate) fn reset(&mut self, now: Instant, config: &RecoveryConfig, mtu: u16, seed: u64) {
-        let (in_flight, next_seq) = (self.in_flight, self.next_seq);
-        *self = PathRecovery::new(now, config, mtu, seed);
-        self.in_flight = in_flight;
-        self.next_seq = next_seq;
-    }
-
     /// The largest datagram is `mtu` bytes now.
     pub(crate) fn set_mtu(&mut self, mtu: u16) {
         self.mtu = mtu;

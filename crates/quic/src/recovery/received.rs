@@ -10,7 +10,7 @@ use crate::limits::MAX_ACK_RANGES;
 use crate::sent::SentFrame;
 use crate::transmit::Ecn;
 use crate::wire::Space;
-use crate::wire::frame::{EcnCounts, encode};
+use crate::wire::frame::EcnCounts;
 
 /// What was received in one space.
 #[derive(Debug)]
@@ -228,6 +228,7 @@ impl Received {
     /// Appends an ACK frame of at most `max` bytes to `out`, with as many of the newest ranges as
     /// fit; `exponent` is our ack_delay_exponent. False, and nothing is written, when there is
     /// nothing to tell or no room.
+    #[cfg(test)]
     pub(crate) fn write_ack(
         &mut self,
         now: Instant,
@@ -239,7 +240,7 @@ impl Received {
         let Some(fields) = self.ack_fields(now, exponent) else {
             return false;
         };
-        match encode::ack(out, max, &self.ranges, fields.delay, fields.ecn) {
+        match crate::wire::frame::encode::ack(out, max, &self.ranges, fields.delay, fields.ecn) {
             Some(largest) => {
                 self.on_ack_written(largest, log);
                 true

@@ -236,11 +236,6 @@ impl SentPackets {
         self.frames_base = self.frames_base.wrapping_add(frames as u32);
     }
 
-    /// Forgets everything and gives the memory back.
-    pub(super) fn clear(&mut self) {
-        *self = SentPackets::default();
-    }
-
     /// Gives back the memory that is not in use.
     pub(super) fn shrink(&mut self) {
         self.packets.shrink_to_fit();
@@ -248,6 +243,7 @@ impl SentPackets {
     }
 
     /// Bytes allocated.
+    #[cfg(any(test, feature = "measure"))]
     pub(super) fn memory(&self) -> usize {
         let packets = self.packets.capacity().saturating_mul(size_of::<Packet>());
         let frames = self

@@ -140,11 +140,6 @@ impl Datagrams {
         }
     }
 
-    /// What to announce as `max_datagram_frame_size`.
-    pub(crate) fn local_max_frame_size(&self) -> u64 {
-        self.config.max_frame_size
-    }
-
     /// The peer's `max_datagram_frame_size`: for 0-RTT as remembered, then as announced. 0: it takes
     /// none.
     pub(crate) fn set_peer_max_frame_size(&mut self, size: u64) {

@@ -196,6 +196,7 @@ impl Streams {
     }
 
     /// The limits for our transport parameters.
+    #[cfg(any(test, feature = "measure"))]
     pub(crate) fn local_limits(&self) -> StreamLimits {
         StreamLimits {
             max_data: self.config.connection_window,

@@ -38,30 +38,6 @@ impl Streams {
         })
     }
 
-    /// The same by copy: says how many bytes were put into `out`; 0 when the peer ended the stream
-    /// and all was read, or `out` is empty.
-    ///
-    /// # Errors
-    /// As [`Streams::read`].
-    pub(crate) fn read_into(
-        &mut self,
-        _now: Instant,
-        key: Key,
-        out: &mut [u8],
-    ) -> Result<usize, ReadError> {
-        let Some(stream) = self.slots.get_mut(key) else {
-            return Err(ReadError::Closed);
-        };
-        if let Some(assembler) = &mut stream.incoming {
-            let count = assembler.read_into(out, &mut self.buffers.chunks);
-            if count > 0 {
-                self.after_read(key, count as u64);
-                return Ok(count);
-            }
-        }
-        self.nothing_to_read(key, out.is_empty()).map(|_end| 0)
-    }
-
     /// Bytes were taken: the windows move, and what is over is let go of.
     #[inline]
     fn after_read(&mut self, key: Key, count: u64) {

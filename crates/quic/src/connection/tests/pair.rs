@@ -14,7 +14,7 @@ use crate::cid::{ConnectionIdGenerator, RandomCids, ResetToken, ResetTokens};
 use crate::config::{ClientConfig, ServerConfig, TransportConfig};
 use crate::connection::{Connection, Event, Origin, Seed};
 use crate::crypto::Level;
-use crate::stream::{Half, ReadError, WriteError};
+use crate::stream::{ReadError, WriteError};
 use crate::transmit::{Ecn, PathAddr, TransmitBuf};
 use crate::wire::{ConnectionId, Dir, Version};
 
@@ -512,12 +512,5 @@ impl Pair {
                 Err(error) => panic!("{error}"),
             }
         }
-    }
-
-    /// Lets go of both halves.
-    pub(crate) fn release(&mut self, end: End, key: Key) {
-        let now = self.now;
-        self.end(end).release(now, key, Half::Send);
-        self.end(end).release(now, key, Half::Recv);
     }
 }

@@ -135,7 +135,6 @@ fn transport(rng: &mut Rng) -> TransportConfig {
         grease: chance(rng, 1, 2),
         spin: chance(rng, 1, 2),
         key_update_after: chance(rng, 1, 4).then(|| between(rng, 10, 200)),
-        active_connection_ids: between(rng, 2, 8),
         ..TransportConfig::default()
     }
 }

@@ -186,8 +186,6 @@ impl Plan {
 pub(super) struct Truth {
     /// Each application has done all of its part.
     pub(super) complete: [bool; 2],
-    /// Bytes that the applications of each side have read.
-    pub(super) read: [u64; 2],
     /// Datagrams that each side has received.
     pub(super) datagrams: [u32; 2],
     /// Handshakes that the server has begun.

@@ -134,7 +134,7 @@ impl Run {
             assert_eq!(host.budget.used(), 0, "{}", host.side.as_str());
         }
         let truth = self.truth.take();
-        Outcome { truth, reasons }
+        Outcome { truth }
     }
 
     /// Why the main connection ended on each side; `None` where it never began.
@@ -218,7 +218,6 @@ fn is_silent(reason: &CloseReason) -> bool {
 /// What a run came to.
 pub(super) struct Outcome {
     pub(super) truth: Truth,
-    pub(super) reasons: [Option<CloseReason>; 2],
 }
 
 impl Outcome {
