@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `begin.rs` | how a connection starts, on each side |
 //! | `receive.rs`, `frames.rs` | datagrams to packets, packets to frames, frames to the parts |
+//! | `drops.rs` | why something that arrived is thrown away |
 //! | `transmit.rs`, `write.rs`, `packet.rs` | what is sent when, which frames go into a packet, how it is sealed |
 //! | `settle.rs` | what acknowledgement and loss mean for each frame |
 //! | `handshake.rs`, `negotiate.rs` | TLS and its keys; Retry and versions |
@@ -14,6 +15,7 @@
 mod application;
 mod begin;
 mod close;
+mod drops;
 mod event;
 mod frames;
 mod handshake;

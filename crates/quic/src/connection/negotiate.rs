@@ -8,6 +8,7 @@ use super::handshake::TlsState;
 use super::{Connection, State};
 use crate::crypto::retry;
 use crate::error::{TransportError, code};
+use crate::wire::header::PacketType;
 use crate::wire::transport_parameters::TransportParameters;
 use crate::wire::{ConnectionId, Side, Space, Version};
 
@@ -99,15 +100,23 @@ impl Connection {
     }
 
     /// Client: the server speaks none of what was tried (RFC 9000 6.2). A list that names the version
-    /// that was tried, or that comes after the server was heard, is not the server's.
-    pub(super) fn on_version_negotiation(&mut self, now: Instant, versions: &[Version]) {
+    /// that was tried, or that comes after the server was heard, is not the server's, and ignored:
+    /// false.
+    pub(super) fn on_version_negotiation(
+        &mut self,
+        now: Instant,
+        versions: &[Version],
+        size: usize,
+    ) -> bool {
         let is_stale = self.side == Side::Server
             || self.handshake.heard
             || self.handshake.retry_scid.is_some()
             || !matches!(self.state, State::Handshaking);
         if is_stale || versions.contains(&self.handshake.first_version) {
-            return;
+            return false;
         }
+        self.trace_answer(now, PacketType::VersionNegotiation, size);
+        self.trace_versions(now, versions);
         let list: Vec<String> = versions.iter().map(ToString::to_string).collect();
         let reason = format!(
             "the server does not speak QUIC {}; it speaks {}",
@@ -120,9 +129,11 @@ impl Connection {
             reason,
         );
         self.end_silently(now, reason);
+        true
     }
 
-    /// Client: the server wants a token before it does any work (RFC 9000 17.2.5).
+    /// Client: the server wants a token before it does any work (RFC 9000 17.2.5). False when it is
+    /// ignored: another was taken, it comes too late, or it is not the server's.
     pub(super) fn on_retry(
         &mut self,
         now: Instant,
@@ -130,7 +141,7 @@ impl Connection {
         scid: ConnectionId,
         token: &[u8],
         packet: &[u8],
-    ) {
+    ) -> bool {
         let may = self.side == Side::Client
             && matches!(self.state, State::Handshaking)
             && !self.handshake.heard
@@ -139,8 +150,9 @@ impl Connection {
             && !token.is_empty()
             && scid != self.handshake.original_dcid;
         if !may || !retry::is_intact(version, &self.handshake.original_dcid, packet) {
-            return;
+            return false;
         }
+        self.trace_answer(now, PacketType::Retry, packet.len());
         self.handshake.retry_scid = Some(scid);
         self.handshake.token = Bytes::copy_from_slice(token);
         self.paths.remote_cids.replace_initial(scid);
@@ -150,5 +162,6 @@ impl Connection {
             .on_retry(now, &mut self.paths, &mut self.outcome);
         self.settle(now, Space::Initial);
         self.stats.retries = self.stats.retries.saturating_add(1);
+        true
     }
 }

@@ -2,6 +2,7 @@
 
 use weir_core::time::Instant;
 
+use super::drops::Drop;
 use super::handshake::{HeldPacket, TlsState};
 use super::trace::Cause;
 use super::{Connection, EndpointEvent, State};
@@ -57,7 +58,7 @@ impl Connection {
             paths::Arrival::Known(path) => Some(path),
             paths::Arrival::Unknown => None,
             paths::Arrival::Refused => {
-                return self.drop_packet(now, "an address that the peer may not use");
+                return self.drop_packet(now, Drop::Address, None, data.len());
             }
         };
         self.receive(now, path, addr, ecn, data);
@@ -85,12 +86,13 @@ impl Connection {
         let mut rest = data;
         while !rest.is_empty() {
             let Ok(parsed) = Packet::parse(rest, cid_len, fixed_bit) else {
-                self.drop_packet(now, "header that cannot be read");
+                self.drop_packet(now, Drop::Header, None, rest.len());
                 return;
             };
             // RFC 9000 12.2: what is not addressed like the first packet was not for us.
             if *first_dcid.get_or_insert(parsed.dcid) != parsed.dcid {
-                self.drop_packet(now, "another connection ID in the same datagram");
+                let why = Drop::OtherDestination;
+                self.drop_packet(now, why, Some(parsed.kind), rest.len());
                 return;
             }
             let end = parsed.packet_len.min(rest.len());
@@ -111,7 +113,7 @@ impl Connection {
             };
             let was_open = self.is_open();
             if let Some(why) = self.is_misplaced(&parsed, datagram) {
-                self.drop_packet(now, why);
+                self.drop_packet(now, why, Some(parsed.kind), packet.len());
             } else {
                 let new = path.is_none().then_some(datagram);
                 self.receive_packet(&mut arrival, new, &parsed, packet);
@@ -127,7 +129,7 @@ impl Connection {
     }
 
     /// Why a packet with a long header is dropped for what stands in its header, if it is.
-    fn is_misplaced(&self, parsed: &Packet, datagram: usize) -> Option<&'static str> {
+    fn is_misplaced(&self, parsed: &Packet, datagram: usize) -> Option<Drop> {
         if parsed.kind == PacketType::OneRtt {
             return None;
         }
@@ -137,7 +139,7 @@ impl Connection {
             Side::Client => self.handshake.peer_scid.filter(|_| self.handshake.heard),
         };
         if known.is_some_and(|known| known != parsed.scid) {
-            return Some("another source connection ID than before");
+            return Some(Drop::OtherSource);
         }
         if parsed.kind != PacketType::Initial {
             return None;
@@ -145,38 +147,38 @@ impl Connection {
         let has_token = !parsed.token.is_empty();
         match self.side {
             // RFC 9000 17.2.2
-            Side::Client if has_token => Some("an Initial of a server with a token"),
+            Side::Client if has_token => Some(Drop::ServerToken),
             Side::Client => None,
             // RFC 9000 14.1: so that nobody can have a server do work for less.
-            Side::Server if datagram < MIN_DATAGRAM => Some("an Initial in a small datagram"),
+            Side::Server if datagram < MIN_DATAGRAM => Some(Drop::SmallInitial),
             // RFC 9287 3.1: a client knows that this side takes it only from an earlier connection,
             // which gave it the token.
-            Side::Server if !has_token && parsed.first & FIXED_BIT == 0 => {
-                Some("an Initial without the fixed bit")
-            }
+            Side::Server if !has_token && parsed.first & FIXED_BIT == 0 => Some(Drop::FixedBit),
             Side::Server => None,
         }
     }
 
     /// Version Negotiation and Retry have no packet number and no protection.
     fn receive_unprotected(&mut self, now: Instant, parsed: &Packet, packet: &[u8]) {
+        let (kind, size) = (parsed.kind, packet.len());
         // RFC 9000 6.2, 17.2.5.1: both echo the connection ID that this side chose.
         if !self.local_cids.contains(&parsed.dcid) {
-            return self.drop_packet(now, "answer to somebody else's packet");
+            return self.drop_packet(now, Drop::NotOurs, Some(kind), size);
         }
-        match parsed.kind {
+        let taken = match kind {
             PacketType::Retry => {
                 let token = packet.get(parsed.token.clone()).unwrap_or_default();
-                self.on_retry(now, parsed.version, parsed.scid, token, packet);
+                self.on_retry(now, parsed.version, parsed.scid, token, packet)
             }
-            PacketType::VersionNegotiation if parsed.scid == self.handshake.original_dcid => {
+            _ if parsed.scid == self.handshake.original_dcid => {
                 let list = packet.get(parsed.pn_offset..).unwrap_or_default();
-                if let Some(versions) = header::versions(list) {
-                    let versions: Vec<Version> = versions.collect();
-                    self.on_version_negotiation(now, &versions);
-                }
+                let versions: Option<Vec<Version>> = header::versions(list).map(Iterator::collect);
+                versions.is_some_and(|versions| self.on_version_negotiation(now, &versions, size))
             }
-            _ => {}
+            _ => false,
+        };
+        if !taken {
+            self.drop_packet(now, Drop::Answer, Some(kind), size);
         }
     }
 
@@ -192,7 +194,8 @@ impl Connection {
         let now = arrival.now;
         let former = self.version;
         if arrival.kind != PacketType::OneRtt && !self.reads_version(arrival.kind, parsed.version) {
-            return self.drop_packet(now, "another version");
+            let why = Drop::OtherVersion;
+            return self.drop_packet(now, why, Some(arrival.kind), packet.len());
         }
         if self.must_wait(level) {
             return self.hold(arrival, packet);
@@ -213,14 +216,15 @@ impl Connection {
                     self.hold_old_keys(now);
                 }
                 if self.received(arrival.space).is_duplicate(opened.pn) {
-                    return self.drop_packet(now, "duplicate");
+                    let why = Drop::Duplicate;
+                    return self.drop_packet(now, why, Some(arrival.kind), packet.len());
                 }
                 arrival.phase = opened.phase;
                 if let Some(datagram) = new
                     && self.is_open()
                     && !self.admit(arrival, datagram)
                 {
-                    return self.drop_packet(now, "the peer may not move");
+                    return self.drop_packet(now, Drop::Move, Some(arrival.kind), packet.len());
                 }
                 self.on_authentic(arrival, parsed);
                 let payload = packet.get(opened.payload).unwrap_or_default();
@@ -240,13 +244,17 @@ impl Connection {
     /// A packet that could not be opened: kept, a stateless reset, or nothing.
     fn on_unopened(&mut self, arrival: &Arrival, error: OpenError, packet: &[u8]) {
         let (now, level) = (arrival.now, level_of(arrival.kind));
-        match error {
-            OpenError::NoKeys if self.may_come(level) => self.hold(arrival, packet),
-            OpenError::NoKeys => self.drop_packet(now, "no keys"),
-            OpenError::TooShort => self.drop_packet(now, "too short"),
-            OpenError::Authentication { tail } => self.on_forgery(arrival, &tail),
-            OpenError::Fatal(error) => self.fail(now, error),
-        }
+        let why = match error {
+            OpenError::NoKeys if self.may_come(level) => return self.hold(arrival, packet),
+            OpenError::NoKeys => Drop::NoKeys,
+            OpenError::TooShort => Drop::TooShort,
+            OpenError::Authentication { tail } if self.is_reset(arrival, &tail) => {
+                return self.handle_stateless_reset(now);
+            }
+            OpenError::Authentication { .. } => Drop::Forged,
+            OpenError::Fatal(error) => return self.fail(now, error),
+        };
+        self.drop_packet(now, why, Some(arrival.kind), packet.len());
     }
 
     /// An authentic packet came from an address that is not known: it becomes a path.
@@ -266,20 +274,11 @@ impl Connection {
         true
     }
 
-    /// It is not the peer's, unless it is a stateless reset (RFC 9000 10.3.1).
-    fn on_forgery(&mut self, arrival: &Arrival, tail: &[u8; 16]) {
+    /// Whether a packet that is not authentic is a stateless reset (RFC 9000 10.3.1): it ends in `tail`.
+    fn is_reset(&self, arrival: &Arrival, tail: &[u8; 16]) -> bool {
         let token = ResetToken::new(*tail);
-        let is_short = arrival.kind == PacketType::OneRtt;
-        if is_short
-            && self
-                .paths
-                .remote_cids
-                .tokens_in_use()
-                .any(|known| *known == token)
-        {
-            return self.handle_stateless_reset(arrival.now);
-        }
-        self.drop_packet(arrival.now, "authentication failed");
+        let mut tokens = self.paths.remote_cids.tokens_in_use();
+        arrival.kind == PacketType::OneRtt && tokens.any(|known| *known == token)
     }
 
     /// One more than the largest number received in a space.
@@ -329,7 +328,7 @@ impl Connection {
         if self.handshake.held.push(held) {
             self.stats.packets_held = self.stats.packets_held.saturating_add(1);
         } else {
-            self.drop_packet(arrival.now, "no room to keep it until its keys come");
+            self.drop_packet(arrival.now, Drop::NoRoom, Some(arrival.kind), packet.len());
         }
     }
 
@@ -429,11 +428,6 @@ impl Connection {
             "the peer has lost the connection's state (stateless reset)",
         );
         self.drain_with(now, reason);
-    }
-
-    pub(super) fn drop_packet(&mut self, now: Instant, why: &'static str) {
-        self.stats.packets_dropped = self.stats.packets_dropped.saturating_add(1);
-        self.trace_dropped(now, why);
     }
 
     /// A frame or packet broke a rule.

@@ -85,7 +85,7 @@ impl Connection {
 
     /// A Version Negotiation packet with this list arrived.
     pub(crate) fn hear_versions(&mut self, now: Instant, versions: &[Version]) {
-        self.on_version_negotiation(now, versions);
+        let _taken = self.on_version_negotiation(now, versions, 0);
     }
 
     /// Whether packets of a level can be sealed.

@@ -185,7 +185,8 @@ impl Connection {
         Some(self.clock.idle_from + self.idle_timeout()?)
     }
 
-    fn idle_timeout(&self) -> Option<Duration> {
+    /// That time-out.
+    pub(super) fn idle_timeout(&self) -> Option<Duration> {
         let ours = Some(self.config.idle_timeout).filter(|time| !time.is_zero());
         let theirs = self.peer.max_idle_timeout;
         let least = match (ours, theirs) {
@@ -207,7 +208,8 @@ impl Connection {
         Some(self.clock.alive_from + every)
     }
 
-    fn handshake_deadline(&self) -> Option<Instant> {
+    /// When the handshake has to be through.
+    pub(super) fn handshake_deadline(&self) -> Option<Instant> {
         matches!(self.state, State::Handshaking)
             .then(|| self.clock.started + self.config.handshake_timeout)
     }

@@ -9,7 +9,8 @@ use weir_core::trace::{Direction, Event, Level, PathChange, Sink, TimerChange, T
 use super::pair::{End, Pair};
 use crate::connection::Connection;
 use crate::crypto::Level as Keys;
-use crate::wire::Dir;
+use crate::wire::header::{self, LongInvariant};
+use crate::wire::{ConnectionId, Dir, Version};
 
 /// What a sink heard, each event as a line.
 #[derive(Clone, Default)]
@@ -64,7 +65,8 @@ fn line(event: &Event<'_>) -> String {
         Direction::Sent => "->",
         Direction::Received => "<-",
     };
-    let mut line = format!("{arrow} {} {}:", packet.kind, packet.number.unwrap());
+    let number = packet.number.map(|number| number.to_string());
+    let mut line = format!("{arrow} {} {}:", packet.kind, number.unwrap_or_default());
     packet.frames.each(&mut |frame| {
         line.push_str(&format!(" {};", frame.words));
         for field in frame.fields {
@@ -215,6 +217,98 @@ fn forged_packets_are_told_by_the_reason() {
     };
     pair.client.handle_datagram(now, path, None, &mut forged);
     heard.at("trigger: \"decryption_failure\"");
+}
+
+// Q177: what is thrown away is told with its type, its size and the class of the reason.
+#[test]
+fn dropped_packets_are_told_with_type_and_size() {
+    let mut pair = Pair::connected(10);
+    let heard = Heard::listen(pair.server(), Level::Frame);
+    let datagram = pair.forge(End::Client, Keys::OneRtt, &[1]);
+    let size = datagram.data.len();
+    pair.deliver(datagram.clone());
+    pair.deliver(datagram.clone());
+    heard.at(&format!(
+        "PacketDropped(DroppedEvent {{ kind: Some(\"1RTT\"), length: Some({size}), \
+         trigger: \"duplicate\", why: \"duplicate\", count: 1 }}"
+    ));
+    let mut damaged = datagram;
+    damaged.data = vec![0xc0, 0, 0, 0, 1, 99];
+    pair.deliver(damaged);
+    heard.at("kind: None, length: Some(6), trigger: \"invalid\"");
+}
+
+/// A Retry of the server for the client's first packet, whose source is another connection ID.
+fn retry(pair: &mut Pair) -> Vec<u8> {
+    let now = pair.now;
+    let mut out = crate::transmit::TransmitBuf::default();
+    pair.client.poll_transmit(now, &mut out).unwrap();
+    let first = LongInvariant::parse(out.as_slice()).unwrap();
+    let [dcid, scid] = [first.dcid, first.scid].map(|id| ConnectionId::new(id).unwrap());
+    let from = ConnectionId::new(&[9; 8]).unwrap();
+    let mut data = Vec::new();
+    header::write_retry(&mut data, Version::V1, &scid, &from, b"token", 0);
+    let tag = crate::crypto::retry::integrity_tag(Version::V1, &dcid, &data).unwrap();
+    data.extend(tag);
+    data
+}
+
+// Q177: Retry and Version Negotiation are packets, too; those that are ignored are thrown away.
+#[test]
+fn answers_without_protection_are_told() {
+    let mut pair = Pair::new(11);
+    let heard = Heard::listen(&mut pair.client, Level::Frame);
+    let data = retry(&mut pair);
+    for _ in 0..2 {
+        let datagram = pair.flight(End::Server, data.clone());
+        pair.deliver(datagram);
+    }
+    assert_eq!(heard.count("<- retry :"), 1);
+    let size = data.len();
+    heard.at(&format!(
+        "kind: Some(\"retry\"), length: Some({size}), trigger: \"invalid\""
+    ));
+
+    let mut pair = Pair::new(12);
+    let heard = Heard::listen(&mut pair.client, Level::Frame);
+    let now = pair.now;
+    pair.client.hear_versions(now, &[Version(0x0a0a_0a0a)]);
+    assert!(heard.at("<- version_negotiation :") < heard.at("server_versions"));
+    assert!(heard.at("server_versions") < heard.at("Closed("));
+}
+
+// Q177: the timers of the draft, each when it is set, was due, or is over.
+#[test]
+fn every_timer_is_told() {
+    let mut pair = Pair::new(13);
+    let heard = Heard::listen(&mut pair.client, Level::Frame);
+    pair.establish();
+    let timer = |kind: &str, change: &str| {
+        let start = format!("Timer(TimerEvent {{ kind: \"{kind}\"");
+        let lines = heard.lines();
+        let change = format!("change: {change}");
+        let told = lines.iter();
+        told.filter(|line| line.starts_with(&start) && line.contains(&change))
+            .count()
+    };
+    assert_eq!(timer("handshake_timeout", "Set"), 1);
+    assert_eq!(timer("handshake_timeout", "Cancelled"), 1);
+    pair.run_for(Duration::from_millis(300));
+    let (sets, due) = (timer("ack", "Set"), timer("ack", "Expired"));
+    pair.server().ping();
+    pair.run_for(Duration::from_millis(300));
+    assert_eq!(
+        (timer("ack", "Set"), timer("ack", "Expired")),
+        (sets + 1, due + 1),
+        "one PING is acknowledged when the delay is over"
+    );
+    assert!(timer("idle_timeout", "Set") >= 1);
+    assert_eq!(timer("idle_timeout", "Expired"), 0);
+    pair.filter = Some(Box::new(|_| false));
+    pair.client.ping();
+    pair.run_for(Duration::from_secs(40));
+    assert!(timer("pto", "Expired") > 1);
+    assert_eq!(timer("idle_timeout", "Expired"), 1);
 }
 
 // C10: frames that cannot be read, and reasons that are no text, do no harm to a sink.

@@ -5,24 +5,26 @@
 
 mod frames;
 mod settings;
+mod timers;
 
 use std::borrow::Cow;
 
 use weir_core::time::Instant;
 use weir_core::trace::{
-    Direction, DroppedEvent, Event, Field, KeyEvent, Level, LostEvent, Metrics, PacketEvent,
-    PathChange, PathEvent as PathNews, TimerChange, TimerEvent, Tracer, Value,
+    Direction, DroppedEvent, Event, Field, FrameInfo, KeyEvent, Level, LostEvent, Metrics,
+    PacketEvent, PathChange, PathEvent as PathNews, Tracer, Value,
 };
 
 use self::frames::Payload;
 use super::Connection;
+use super::drops::Drop;
 use super::packet::Building;
 use super::receive::Arrival;
 use crate::crypto::{Level as Keys, TAG_LEN};
 use crate::error::code;
 use crate::limits::ACK_DELAY_EXPONENT;
 use crate::path::{PathEvent, PathId};
-use crate::recovery::{EcnPhase, LossTimer, Outcome, PathLookup};
+use crate::recovery::{EcnPhase, Outcome, PathLookup};
 use crate::transmit::{Ecn, TransmitBuf};
 use crate::wire::header::PacketType;
 use crate::wire::{Side, Space};
@@ -59,7 +61,7 @@ pub(super) struct Seen {
     congestion: Option<&'static str>,
     ecn: Option<&'static str>,
     mtu: Option<u64>,
-    timer: Option<(Instant, LossTimer)>,
+    timers: timers::Told,
 }
 
 impl Connection {
@@ -107,7 +109,7 @@ impl Connection {
         self.tell_keys(now, &mut seen, cause);
         self.tell_paths(now, &mut seen);
         self.tell_recovery(now, &mut seen);
-        self.tell_timer(now, &mut seen);
+        self.tell_timers(now, &mut seen.timers);
         while let Some(event) = self.streams.poll_seen() {
             self.tracer.emit(now, || event);
         }
@@ -188,15 +190,42 @@ impl Connection {
         });
     }
 
+    /// A Retry or Version Negotiation packet that is followed.
+    pub(super) fn trace_answer(&mut self, now: Instant, kind: PacketType, size: usize) {
+        let path = id(self.paths.active());
+        let frames: Vec<FrameInfo<'_>> = Vec::new();
+        self.tracer.emit_detail(now, || {
+            Event::Packet(PacketEvent {
+                direction: Direction::Received,
+                family: FAMILY,
+                kind: kind_name(kind),
+                number: None,
+                length: size,
+                path,
+                ecn: None,
+                trigger: None,
+                is_mtu_probe: false,
+                header: &[],
+                frames: &frames,
+            })
+        });
+    }
+
     /// A packet or datagram that arrived and is thrown away.
-    pub(super) fn trace_dropped(&mut self, now: Instant, why: &'static str) {
+    pub(super) fn trace_dropped(
+        &mut self,
+        now: Instant,
+        why: Drop,
+        kind: Option<PacketType>,
+        size: usize,
+    ) {
         let count = self.stats.packets_dropped;
         self.tracer.emit_detail(now, || {
             Event::PacketDropped(DroppedEvent {
-                kind: None,
-                length: None,
-                trigger: drop_trigger(why),
-                why,
+                kind: kind.map(kind_name),
+                length: Some(size),
+                trigger: why.trigger(),
+                why: why.words(),
                 count,
             })
         });
@@ -228,16 +257,6 @@ impl Connection {
                 })
             });
         }
-    }
-
-    /// The loss timer was due.
-    pub(super) fn trace_timer_expired(&mut self, now: Instant, timer: Option<LossTimer>) {
-        let Some(timer) = timer else { return };
-        if let Some(seen) = &mut self.seen {
-            seen.timer = None;
-        }
-        self.tracer
-            .emit_detail(now, || timer_event(timer, TimerChange::Expired));
     }
 
     /// What the paths have to tell.
@@ -427,26 +446,6 @@ impl Connection {
             });
         }
     }
-
-    fn tell_timer(&mut self, now: Instant, seen: &mut Seen) {
-        let timer = match self.is_open() {
-            true => self.loss_timer(),
-            false => None,
-        };
-        if timer == seen.timer {
-            return;
-        }
-        let event = match (timer, seen.timer) {
-            (Some((at, timer)), _) => {
-                let delta = at.saturating_duration_since(now);
-                timer_event(timer, TimerChange::Set(delta))
-            }
-            (None, Some((_, timer))) => timer_event(timer, TimerChange::Cancelled),
-            (None, None) => return,
-        };
-        seen.timer = timer;
-        self.tracer.emit_detail(now, || event);
-    }
 }
 
 /// A path's number in traces.
@@ -497,23 +496,6 @@ const fn ecn_state(phase: EcnPhase) -> Option<&'static str> {
     }
 }
 
-fn timer_event(timer: LossTimer, change: TimerChange) -> Event<'static> {
-    let (kind, space) = match timer {
-        LossTimer::Loss(space) => ("loss_timeout", space),
-        LossTimer::Pto(space) => ("pto", space),
-    };
-    let space = match space {
-        Space::Initial => "initial",
-        Space::Handshake => "handshake",
-        Space::Data => "application_data",
-    };
-    Event::Timer(TimerEvent {
-        kind,
-        space: Some(space),
-        change,
-    })
-}
-
 /// `owner` is 0 for the client's key, 1 for the server's.
 fn key_event(
     level: Keys,
@@ -534,22 +516,6 @@ fn key_event(
         phase,
         trigger,
     })
-}
-
-/// The class of a reason for throwing a packet away, in qlog's word.
-fn drop_trigger(why: &str) -> &'static str {
-    match why {
-        "authentication failed" => "decryption_failure",
-        "no keys" => "key_unavailable",
-        "duplicate" => "duplicate",
-        "another version" => "unsupported",
-        "answer to somebody else's packet" => "connection_unknown",
-        "an address that the peer may not use" | "the peer may not move" => "rejected",
-        "header that cannot be read"
-        | "too short"
-        | "another connection ID in the same datagram" => "invalid",
-        _ => "general",
-    }
 }
 
 /// An error code of the transport by the name that qlog has for it.

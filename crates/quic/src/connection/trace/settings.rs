@@ -65,6 +65,21 @@ impl Connection {
         });
     }
 
+    /// The server's list in a Version Negotiation packet.
+    pub(in super::super) fn trace_versions(&mut self, now: Instant, versions: &[Version]) {
+        let listed: Vec<[u8; 4]> = versions
+            .iter()
+            .map(|version| version.0.to_be_bytes())
+            .collect();
+        let listed: Vec<Value<'_>> = listed.iter().map(|bytes| Value::Bytes(bytes)).collect();
+        let fields = [Field::new("server_versions", Value::List(&listed))];
+        self.tracer.emit(now, || Event::Settings {
+            name: "version_information",
+            by: None,
+            fields: &fields,
+        });
+    }
+
     fn tell_alpn(&mut self, now: Instant) {
         let info = self.handshake.info.as_deref();
         let Some(alpn) = info.and_then(|info| info.alpn.as_deref()) else {
