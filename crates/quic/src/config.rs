@@ -68,6 +68,9 @@ pub struct TransportConfig {
     pub idle_timeout: Duration,
     /// A PING is sent when nothing was received for this long; `None`: never.
     pub keep_alive: Option<Duration>,
+    /// How long an answer to what was sent may take, once the handshake is done, before the connection
+    /// ends: sooner than by `idle_timeout` where several probes in a row went unanswered. Zero: never.
+    pub answer_timeout: Duration,
     /// How long the handshake may take.
     pub handshake_timeout: Duration,
     /// Largest UDP payload that is probed for (RFC 8899), in bytes. 1,452 is what Ethernet carries
@@ -118,6 +121,7 @@ impl Default for TransportConfig {
             max_ack_delay: Duration::from_millis(25),
             idle_timeout: Duration::from_secs(30),
             keep_alive: None,
+            answer_timeout: Duration::ZERO,
             handshake_timeout: Duration::from_secs(10),
             max_datagram: 1452,
             discover_mtu: true,
@@ -210,6 +214,7 @@ impl TransportConfig {
         if let Some(keep_alive) = self.keep_alive {
             time("keep_alive", keep_alive, 1000, LONGEST)?;
         }
+        time("answer_timeout", self.answer_timeout, 0, LONGEST)?;
         time("handshake_timeout", self.handshake_timeout, 1000, LONGEST)
     }
 }

@@ -73,6 +73,9 @@ pub(crate) const MAX_TIME_THRESHOLD_EIGHTHS: u32 = 16;
 pub(crate) const MAX_PTO_SHIFT: u32 = 10;
 /// Nor does doubling take it beyond this, in seconds (RFC 6298 2.5 permits a bound of 60).
 pub(crate) const MAX_PTO_SECS: u64 = 60;
+/// Probes in a row that have to go unanswered before the answer time-out counts (RFC 9002 section 7.6
+/// takes as many for persistent congestion).
+pub(crate) const SILENT_PROBES: u32 = 3;
 /// Oldest packets whose frames are offered again when a probe is due, in each space.
 pub(crate) const PROBE_PACKETS: usize = 2;
 /// Versions kept of a peer's `version_information` (RFC 9368 section 3); the rest is checked and

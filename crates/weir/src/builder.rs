@@ -198,7 +198,7 @@ impl Builder {
         let names = self.names(&security, via)?;
         let (closing, _) = watch::channel(false);
         Ok(Arc::new(Inner {
-            quic: Quic::new(self.config.quic_transport()),
+            quic: Quic::new(self.config.quic_transport(), self.config.quic.mtu),
             names,
             peer_id: identity.peer_id(),
             identity,

@@ -47,7 +47,9 @@ pub struct Config {
     pub connection_backlog: usize,
     /// Idle time after which the peer is asked for a sign of life; `None` never asks. 30 s.
     pub keep_alive: Option<Duration>,
-    /// How long the answer to that may take before the connection is given up. 10 s.
+    /// How long the answer to that may take before the connection is given up. Over QUIC, where every
+    /// packet is answered, the answer to anything that was sent: a path that is cut under a running
+    /// transfer is noticed after this time. 10 s.
     pub keep_alive_timeout: Duration,
     /// How long a new stream may stay unanswered by the peer before it fails. 75 s.
     pub open_timeout: Duration,

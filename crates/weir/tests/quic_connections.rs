@@ -247,6 +247,73 @@ async fn a_silent_address_is_given_up_in_time() {
     soon(client.wait_idle()).await;
 }
 
+/// A port that nobody listens on: the host says so, and the dial does not wait for its time-out.
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_closed_port_is_told_at_once() {
+    let client = quic().client().await.unwrap();
+    for bind in ["127.0.0.1:0", "[::1]:0"] {
+        let Ok(gone) = UdpSocket::bind(bind).await else {
+            println!("not tried: {bind} cannot be had here");
+            continue;
+        };
+        let closed = gone.local_addr().unwrap();
+        drop(gone);
+        let began = std::time::Instant::now();
+        let error = client.connect(&closed.to_string()).await.unwrap_err();
+        assert!(began.elapsed() < Duration::from_secs(1), "{error}");
+        assert!(matches!(&error, ConnectError::Dial { source, .. }
+            if source.kind() == std::io::ErrorKind::ConnectionRefused));
+        let words = format!("{closed} does not answer: nobody listens on that UDP port");
+        assert_eq!(error.to_string(), words);
+    }
+}
+
+/// Dials in vain disturb nobody who shares the socket, and the socket can still be exchanged.
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn dials_in_vain_disturb_nobody() {
+    let Pair {
+        client,
+        server,
+        client_endpoint,
+        server_endpoint,
+    } = pair(Via::Quic, Config::default()).await;
+    echo(server);
+    let gone = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let closed = gone.local_addr().unwrap().to_string();
+    drop(gone);
+    let transfer = tokio::spawn(async move {
+        for seed in 0..20 {
+            let (mut send, mut recv) = client.open_bi().await.unwrap();
+            let data = pattern(seed, 200_000);
+            let mut left = data.clone();
+            let sending = async move {
+                send.write_chunk(&mut left).await.unwrap();
+                send.finish().unwrap();
+                send
+            };
+            let (_sent, got) = tokio::join!(sending, recv.read_to_end(200_000));
+            assert!(got.unwrap() == data);
+        }
+        client.stats().path.unwrap()
+    });
+    for n in 0..40 {
+        let error = soon(client_endpoint.connect(&closed)).await.unwrap_err();
+        assert!(matches!(error, ConnectError::Dial { .. }), "{error:?}");
+        if n == 20 {
+            client_endpoint.rebind("127.0.0.1:0").await.unwrap();
+        }
+    }
+    soon(transfer).await.unwrap();
+    let target = format!(
+        "{}@{}",
+        server_endpoint.peer_id(),
+        server_endpoint.local_addr()
+    );
+    soon(client_endpoint.connect(&target)).await.unwrap();
+}
+
 /// A listener that is closed lets nobody in any more, and ends those who are.
 #[tokio::test]
 async fn a_closed_listener_ends_everything() {

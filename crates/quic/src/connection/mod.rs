@@ -9,6 +9,7 @@
 //! | `settle.rs` | what acknowledgement and loss mean for each frame |
 //! | `handshake.rs`, `negotiate.rs` | TLS and its keys; Retry and versions |
 //! | `close.rs`, `timers.rs`, `paths.rs` | how it ends, when it wakes up, where packets go |
+//! | `unreachable.rs` | what the network says of a peer that takes no datagrams |
 //! | `application.rs`, `stats.rs` | what the one above calls and sees |
 //! | `trace/` | what is traced: packets with their frames, and what each call changed |
 
@@ -30,6 +31,7 @@ mod testing;
 mod timers;
 mod trace;
 mod transmit;
+mod unreachable;
 mod write;
 
 use std::collections::VecDeque;

@@ -6,7 +6,7 @@ use weir_core::time::{Duration, Instant};
 use super::trace::Cause;
 use super::{Connection, State, Timer};
 use crate::crypto::Level;
-use crate::limits::{MIN_PROBE_DATAGRAM, REST_AFTER};
+use crate::limits::{MIN_PROBE_DATAGRAM, REST_AFTER, SILENT_PROBES};
 use crate::recovery::{LossTimer, Outcome, PathLookup};
 use crate::wire::Space;
 
@@ -40,6 +40,7 @@ impl Connection {
             ),
             named(self.clock.pacing, Timer::Pacing),
             named(self.idle_deadline(), Timer::Idle),
+            named(self.answer_deadline(), Timer::Idle),
             named(self.keep_alive_deadline(), Timer::KeepAlive),
             named(self.handshake_deadline(), Timer::Handshake),
             named(self.paths.timeout(), Timer::Path),
@@ -65,6 +66,10 @@ impl Connection {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if is_due(self.idle_deadline()) {
             let reason = "nothing was heard from the peer for the idle time-out";
+            return self.end_silently(now, CloseReason::timed_out(reason));
+        }
+        if is_due(self.answer_deadline()) {
+            let reason = "the peer answered nothing any more: the path to it may be cut";
             return self.end_silently(now, CloseReason::timed_out(reason));
         }
         if is_due(self.handshake_deadline()) {
@@ -194,6 +199,15 @@ impl Connection {
             (ours, theirs) => ours.or(theirs)?,
         };
         Some(least.max(self.pto().saturating_mul(3)))
+    }
+
+    /// Until when what was sent is to be answered, once several probes in a row were not. The idle
+    /// time counts from the first packet that is unanswered (RFC 9000 10.1), so this does too.
+    fn answer_deadline(&self) -> Option<Instant> {
+        let limit = self.config.answer_timeout;
+        let is_silent = self.recovery.pto_count() >= SILENT_PROBES && !limit.is_zero();
+        let at = self.clock.idle_from + limit;
+        (is_silent && !self.is_handshaking()).then_some(at)
     }
 
     fn keep_alive_deadline(&self) -> Option<Instant> {

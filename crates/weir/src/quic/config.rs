@@ -142,6 +142,7 @@ impl Config {
             congestion: quic.congestion,
             idle_timeout: self.quic_idle(),
             keep_alive: self.keep_alive,
+            answer_timeout: self.keep_alive_timeout,
             handshake_timeout: self.handshake_timeout,
             max_datagram: quic.mtu.map_or(ETHERNET, usize::from),
             discover_mtu: quic.discover_mtu,

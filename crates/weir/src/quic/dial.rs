@@ -1,7 +1,7 @@
 //! Connections that this side begins.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use weir_core::close::{CloseReason, Initiator, Layer};
@@ -10,7 +10,6 @@ use weir_quic::{ClientConfig, PathAddr, code};
 
 use super::engine::{HubLink, QuicEngine, QuicShared};
 use super::table::Entry;
-use super::watch::towards;
 use super::{Bound, bind_anywhere, start};
 use crate::connection::Connection;
 use crate::dial::{self, ConnectOptions};
@@ -22,11 +21,6 @@ use crate::observe::ConnectionInfo;
 use crate::security::{PeerId, SecurityError};
 use crate::target::Target;
 use crate::via::Via;
-
-/// All that UDP carries in a datagram over IPv4 (RFC 768, RFC 791), and over IPv6 within the 64 KiB
-/// of a loopback interface.
-const LOOPBACK_V4: usize = 65_507;
-const LOOPBACK_V6: usize = 65_487;
 
 /// Dials `target`: its addresses are raced as RFC 8305 says. With early data, the connection is
 /// there before the handshake is done, where an earlier one left what that takes.
@@ -119,7 +113,7 @@ fn begin(
             config.remembered = inner.quic.memory.limits(&server);
             (Arc::clone(&inner.quic.memory), server)
         });
-        let local = towards(bound.local(), address);
+        let local = inner.quic.routes.towards(bound.local(), address);
         let info = inner.info(true, Via::Quic, local, address);
         let now = hub.clock.read();
         let begun = hub
@@ -188,6 +182,13 @@ fn failed(address: SocketAddr, reason: &CloseReason, inner: &Inner) -> ConnectEr
             address,
             within: inner.config.handshake_timeout,
         },
+        // The system said that the packets do not get there.
+        (Initiator::Carrier, _) => {
+            let code = i32::try_from(reason.code).unwrap_or(0);
+            let kind = io::Error::from_raw_os_error(code).kind();
+            let source = io::Error::new(kind, reason.reason.clone());
+            ConnectError::Dial { address, source }
+        }
         (by, Layer::Security) => ConnectError::Handshake {
             address,
             source: SecurityError::from_alert(
@@ -215,12 +216,8 @@ impl Inner {
         if !sinks.is_empty() {
             engine.set_tracer(weir_core::trace::Tracer::to_all(sinks));
         }
-        if self.config.quic.mtu.is_none() {
-            match info.remote_addr.ip() {
-                IpAddr::V4(ip) if ip.is_loopback() => engine.set_mtu_bound(now, LOOPBACK_V4),
-                IpAddr::V6(ip) if ip.is_loopback() => engine.set_mtu_bound(now, LOOPBACK_V6),
-                _ => {}
-            }
+        if let Some(bound) = self.quic.routes.bound(info.remote_addr) {
+            engine.set_mtu_bound(now, bound);
         }
     }
 }

@@ -1,13 +1,14 @@
 //! Where the calls of many tasks meet the task of a socket.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
 use tokio::sync::oneshot;
 use weir_core::time::Instant;
 use weir_quic::{ConnectionHandle, Endpoint as Router};
 
+use super::routes::Routes;
 use super::socket::Socket;
 use super::table::Entry;
 use crate::drive::Clock;
@@ -18,6 +19,8 @@ use crate::drive::Clock;
 pub(crate) struct Hub {
     /// The time that all engines of the socket go by.
     pub(super) clock: Clock,
+    /// The ways out of this machine.
+    pub(super) routes: Arc<Routes>,
     router: Mutex<Router>,
     queue: Mutex<Queue>,
     /// The engines' time in the turn of the task that is awake; [`ASLEEP`] while it sleeps.
@@ -50,9 +53,10 @@ pub(super) struct Told {
 }
 
 impl Hub {
-    pub(super) fn new(clock: Clock, router: Router) -> Hub {
+    pub(super) fn new(clock: Clock, router: Router, routes: Arc<Routes>) -> Hub {
         Hub {
             clock,
+            routes,
             router: Mutex::new(router),
             queue: Mutex::default(),
             turn: AtomicU64::new(ASLEEP),

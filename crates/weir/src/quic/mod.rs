@@ -5,7 +5,8 @@
 //! | `shard.rs`, `table.rs` | the task that owns a socket, its router and its connections |
 //! | `socket.rs`, `watch.rs` | batches of datagrams in and out; those who look at them |
 //! | `hub.rs`, `engine.rs` | how the calls of applications reach that task, and the engine |
-//! | `listener.rs`, `dial.rs` | how connections begin, on either side |
+//! | `listener.rs`, `dial.rs`, `reports.rs` | how connections begin, on either side; dials in vain |
+//! | `routes.rs` | the ways out of this machine |
 //! | `config.rs`, `memory.rs` | settings; what servers gave for the next time |
 
 mod config;
@@ -14,6 +15,8 @@ mod engine;
 mod hub;
 mod listener;
 mod memory;
+mod reports;
+mod routes;
 mod shard;
 mod socket;
 mod table;
@@ -39,6 +42,7 @@ use crate::target::Target;
 use hub::Hub;
 use listener::Listener;
 use memory::Memory;
+use routes::Routes;
 use shard::Shard;
 
 /// An endpoint's sockets for QUIC.
@@ -49,6 +53,7 @@ pub(crate) struct Quic {
     /// A socket for addresses that the other one cannot reach, made when it is first needed.
     dialling: Mutex<Option<Arc<Bound>>>,
     memory: Arc<Memory>,
+    routes: Arc<Routes>,
 }
 
 /// A socket that a task runs on, until this is dropped and its last connection is over.
@@ -89,12 +94,14 @@ impl Drop for Bound {
 }
 
 impl Quic {
-    pub(crate) fn new(transport: TransportConfig) -> Quic {
+    /// `mtu` is the largest UDP payload that the configuration asks for.
+    pub(crate) fn new(transport: TransportConfig, mtu: Option<u16>) -> Quic {
         Quic {
             transport: Arc::new(transport),
             listening: OnceLock::new(),
             dialling: Mutex::default(),
             memory: Arc::default(),
+            routes: Arc::new(Routes::new(mtu)),
         }
     }
 
@@ -151,6 +158,7 @@ fn preferred(mut asked: PreferredAddresses, port: u16) -> PreferredAddresses {
 /// Moves an endpoint's connections to another socket.
 pub(crate) async fn rebind(inner: &Inner, mut socket: Socket) -> Result<SocketAddr, String> {
     inner.watch(&mut socket);
+    inner.quic.routes.forget();
     if let Some(bound) = inner.quic.listening.get() {
         return Ok(bound.rebind(socket).await);
     }
@@ -185,7 +193,7 @@ fn start(
     let (listener, server) = server.unzip();
     config.server = server;
     let router = Router::new(config, randomness()?).map_err(|error| error.to_string())?;
-    let hub = Arc::new(Hub::new(clock, router));
+    let hub = Arc::new(Hub::new(clock, router, Arc::clone(&inner.quic.routes)));
     let local = Mutex::new(socket.local());
     tokio::spawn(Shard::new(Arc::clone(&hub), socket, listener).run());
     Ok(Bound { hub, local })
@@ -196,7 +204,7 @@ impl Inner {
     fn watch(&self, socket: &mut Socket) {
         let observer = self.observer.as_ref();
         if let Some(tap) = observer.and_then(|observer| observer.datagram_tap(socket.local())) {
-            socket.watch(tap);
+            socket.watch(tap, &self.quic.routes);
         }
     }
 }

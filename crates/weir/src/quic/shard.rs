@@ -236,6 +236,7 @@ impl Shard {
         let scratch = &mut self.scratch;
         let news = self.hub.take(&mut scratch.touched, &mut scratch.newcomers);
         for newcomer in scratch.newcomers.drain(..) {
+            self.socket.expect(self.now, newcomer.handle);
             self.table.insert(newcomer, &mut self.due);
         }
         for handle in scratch.touched.drain(..) {
@@ -256,7 +257,8 @@ impl Shard {
 
     /// Goes on with another socket: the network has changed. Connections that this side dialled
     /// move with it (RFC 9000 section 9); those of clients cannot.
-    fn move_to(&mut self, socket: Socket) {
+    fn move_to(&mut self, mut socket: Socket) {
+        socket.succeed(&mut self.socket);
         self.socket = socket;
         self.unsent = None;
         self.out = TransmitBuf::new(self.socket.max_segments());
@@ -269,12 +271,19 @@ impl Shard {
             {
                 debug!("a connection stays where it was: {error}");
             }
+            let bound = connection
+                .path()
+                .and_then(|path| self.hub.routes.bound(path.remote));
+            if let Some(bound) = bound {
+                connection.set_mtu_bound(now, bound);
+            }
             drop(state);
             entry.mark(&mut self.due);
         }
     }
 
     fn run_timers(&mut self) {
+        self.socket.look(self.now, &mut self.table, &mut self.due);
         while let Some((_, index)) = self.timers.pop_expired(self.now) {
             let Some(entry) = self.table.at_mut(index) else {
                 continue;
@@ -294,7 +303,11 @@ impl Shard {
 
     /// Sets the task's own sleep to what is next.
     fn arm(&mut self, cx: &mut Context<'_>) -> Progress {
-        let next = [self.timers.next(), self.hub.router().poll_timeout()];
+        let next = [
+            self.timers.next(),
+            self.hub.router().poll_timeout(),
+            self.socket.next_look(),
+        ];
         let Some(next) = next.into_iter().flatten().min() else {
             return Progress::Waiting;
         };

@@ -1,8 +1,9 @@
 //! One UDP socket: batches in, batches out.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::Once;
+use std::sync::{Arc, Once};
 use std::task::{Context, Poll};
 
 use quinn_udp::{EcnCodepoint, RecvMeta, UdpSocketState};
@@ -10,8 +11,12 @@ use socket2::{Domain, Protocol, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tracing::{debug, warn};
-use weir_quic::{Ecn, PathAddr, Transmit};
+use weir_core::time::Instant;
+use weir_quic::{ConnectionHandle, Ecn, PathAddr, Transmit};
 
+use super::reports::Reports;
+use super::routes::Routes;
+use super::table::Table;
 use super::watch::Watch;
 use crate::observe::DatagramTap;
 
@@ -29,6 +34,7 @@ pub(crate) struct Socket {
     state: UdpSocketState,
     local: SocketAddr,
     watch: Option<Box<Watch>>,
+    reports: Reports,
 }
 
 /// How a batch fared.
@@ -64,12 +70,40 @@ impl Socket {
             state,
             local,
             watch: None,
+            reports: Reports::default(),
         })
     }
 
     /// Shows `tap` every datagram from now on.
-    pub(super) fn watch(&mut self, tap: Box<dyn DatagramTap>) {
-        self.watch = Some(Box::new(Watch::new(tap, self.local)));
+    pub(super) fn watch(&mut self, tap: Box<dyn DatagramTap>, routes: &Arc<Routes>) {
+        self.watch = Some(Box::new(Watch::new(tap, self.local, routes)));
+    }
+
+    /// Takes over from `old`, on which dials may be under way.
+    pub(super) fn succeed(&mut self, old: &mut Socket) {
+        self.reports = std::mem::take(&mut old.reports);
+        self.reports.moved(&self.io);
+    }
+
+    /// A dial from here begins: word that it is in vain is waited for.
+    pub(super) fn expect(&mut self, now: Instant, dial: ConnectionHandle) {
+        self.reports.expect(now, &self.io, dial);
+    }
+
+    /// When to look for such word.
+    pub(super) fn next_look(&self) -> Option<Instant> {
+        self.reports.next()
+    }
+
+    /// Tells dials what the system reports of them, where it is time or something was heard.
+    pub(super) fn look(&mut self, now: Instant, table: &mut Table, due: &mut VecDeque<usize>) {
+        if self.reports.look(now, &self.io, table, due) {
+            // To the runtime, a socket that had an error is one that can be written to for ever.
+            match duplicate(&self.io) {
+                Ok(io) => self.io = io,
+                Err(error) => debug!("a socket that had an error cannot be renewed: {error}"),
+            }
+        }
     }
 
     /// Where it is bound.
@@ -99,9 +133,15 @@ impl Socket {
         let mut slices: [IoSliceMut<'_>; MESSAGES] =
             std::array::from_fn(|_| IoSliceMut::new(rooms.next().unwrap_or_default()));
         let metas = &mut batch.metas;
-        batch.count = self.io.try_io(Interest::READABLE, || {
+        let received = self.io.try_io(Interest::READABLE, || {
             self.state.recv((&self.io).into(), &mut slices, metas)
-        })?;
+        });
+        if let Err(error) = &received
+            && error.kind() != io::ErrorKind::WouldBlock
+        {
+            self.reports.collect(&self.io);
+        }
+        batch.count = received?;
         if batch.count < MESSAGES {
             // The queue is empty. Saying so spares the call that would find it out: what comes from
             // now on is told anew.
@@ -117,7 +157,15 @@ impl Socket {
     /// Sends one batch of datagrams.
     pub(super) fn send(&mut self, transmit: &Transmit, data: &[u8]) -> Sent {
         let data = data.get(..transmit.len).unwrap_or(data);
-        match self.try_send(transmit, data) {
+        let mut sent = self.try_send(transmit, data);
+        if let Err(error) = &sent
+            && error.kind() != io::ErrorKind::WouldBlock
+            && self.reports.collect(&self.io)
+        {
+            // It was about an earlier datagram, perhaps of another connection.
+            sent = self.try_send(transmit, data);
+        }
+        match sent {
             Ok(()) => Sent::Done,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sent::Blocked,
             // A probe that is too long for this machine's own interface is a lost one.
@@ -128,6 +176,7 @@ impl Socket {
             }
             Err(error) => {
                 debug!("a datagram to {} did not go: {error}", transmit.path.remote);
+                self.reports.hear(transmit.path.remote, error, data);
                 Sent::Done
             }
         }
@@ -142,6 +191,7 @@ impl Socket {
             };
             if let Err(error) = self.try_send(&single, datagram) {
                 debug!("a datagram to {} did not go: {error}", transmit.path.remote);
+                self.reports.hear(transmit.path.remote, error, datagram);
                 return Sent::Done;
             }
         }
@@ -250,6 +300,22 @@ fn to_codepoint(mark: Ecn) -> EcnCodepoint {
         Ecn::Ect1 => EcnCodepoint::Ect1,
         Ecn::Ce => EcnCodepoint::Ce,
     }
+}
+
+/// The same socket, as the runtime has not seen it yet.
+#[cfg(unix)]
+fn duplicate(io: &UdpSocket) -> io::Result<UdpSocket> {
+    use std::os::fd::AsFd;
+    let copy = io.as_fd().try_clone_to_owned()?;
+    UdpSocket::from_std(copy.into())
+}
+
+/// The same socket, as the runtime has not seen it yet.
+#[cfg(windows)]
+fn duplicate(io: &UdpSocket) -> io::Result<UdpSocket> {
+    use std::os::windows::io::AsSocket;
+    let copy = io.as_socket().try_clone_to_owned()?;
+    UdpSocket::from_std(copy.into())
 }
 
 /// Asks for large buffers, and says once where to allow them.

@@ -19,5 +19,7 @@ mod negotiation;
 mod packets;
 pub(crate) mod pair;
 mod refusals;
+mod silence;
 mod sim;
 mod trace;
+mod unreachable;
