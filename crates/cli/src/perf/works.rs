@@ -2,19 +2,23 @@
 
 use super::Work;
 use super::client::{Dialer, Found, Line, Plan, WorkError};
-use super::protocol::{Request, Status, block};
+use super::protocol::{HEADER, Request, Status, block};
 use super::report::{Idle, Times};
 use crate::out::Failure;
 use crate::pipe::Pipe;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Bytes of a request and of its answer.
 const EXCHANGE: u32 = 1024;
 /// How many round trips tell the median before and beside idle connections: some tenths of a second.
 const SAMPLES: u64 = 3000;
+/// Connections that come and go before memory is looked at, so that what is allocated once is there.
+const WARMING: u64 = 8;
+/// How long connections lie idle before memory is looked at: what a handshake leaves is let go by then.
+const SETTLE: Duration = Duration::from_secs(1);
 /// Streams, requests and the like that the `-100` works keep under way.
 const HUNDRED: u64 = 100;
 
@@ -189,14 +193,20 @@ async fn exchange(
 /// sides have surely finished the handshake, closed.
 async fn handshakes(dialer: &Dialer, plan: &Plan) -> Result<Found, WorkError> {
     let turns = Turns::new(plan.goal.units);
+    // A byte back: what else the answer cost would count as a handshake's cost.
+    let request = Request::Exchange {
+        length: HEADER as u32,
+        answer: 1,
+    };
+    let request = request.encode();
     let started = Instant::now();
     let one = || async {
         while turns.take() && !plan.is_over() {
             let began = Instant::now();
             let line = dialer.line().await?;
             let mut pipe = line.open().await?;
-            pipe.send(Request::Status.encode()).await?;
-            Status::receive(&mut pipe).await?;
+            pipe.send(request.clone()).await?;
+            pipe.skip_exact(1).await?;
             plan.times.record(began.elapsed());
             plan.done.add_unit();
             line.close();
@@ -286,6 +296,12 @@ async fn idle_connections(dialer: &Dialer, plan: &Plan) -> Result<Found, WorkErr
     let line = dialer.line().await?;
     let count = plan.goal.units.unwrap_or(1).max(1);
     let before = median(&line).await?;
+    for _ in 0..WARMING {
+        let passing = dialer.line().await?;
+        status(&passing).await?;
+        passing.close();
+    }
+    tokio::time::sleep(SETTLE).await;
     let server_before = status(&line).await?;
     let mut held = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
     let rss_before = crate::usage::rss_kib();
@@ -300,6 +316,7 @@ async fn idle_connections(dialer: &Dialer, plan: &Plan) -> Result<Found, WorkErr
         plan.done.add_unit();
     }
     let time = started.elapsed();
+    tokio::time::sleep(SETTLE).await;
     let server_after = status(&line).await?;
     let rss_after = crate::usage::rss_kib();
     let with = median(&line).await?;

@@ -74,11 +74,15 @@ impl Connection {
         if let Some(transmit) = self.transmit_probe(now, out)? {
             return Ok(Some(transmit));
         }
-        if let Some(transmit) = self.transmit_batch(now, out)? {
+        // Ahead of the data: a transfer that fills every window would leave no room behind it.
+        if let Some(transmit) = self.transmit_mtu_probe(now, out)? {
             return Ok(Some(transmit));
         }
-        self.note_idle_window();
-        self.transmit_mtu_probe(now, out)
+        let batch = self.transmit_batch(now, out)?;
+        if batch.is_none() {
+            self.note_idle_window();
+        }
+        Ok(batch)
     }
 
     /// Nothing waits and the window has room: what is measured now says how fast the application

@@ -41,6 +41,12 @@ impl Amplification {
         self.sent = self.sent.saturating_add(bytes as u64);
     }
 
+    /// Bytes that went there.
+    #[inline]
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+
     /// The address is the peer's.
     pub(crate) fn lift(&mut self) {
         self.limited = false;

@@ -8,6 +8,10 @@ use super::set::PathSet;
 use super::state::Path;
 use crate::transmit::PathAddr;
 
+/// Bytes that go out on a path before larger datagrams are tried there: exchanges of a few packets
+/// are over before they would gain by it.
+const PROBE_AFTER: u64 = 8 * 1024;
+
 impl PathSet {
     /// The size of full datagrams on `path`, in bytes.
     #[inline]
@@ -19,7 +23,9 @@ impl PathSet {
     /// anyway; no timer stands behind it.
     #[inline]
     pub(crate) fn wants_mtu_probe(&self, now: Instant) -> bool {
-        let usable = |path: &&Path| path.validated && path.mtu.wants_probe(now);
+        let usable = |path: &&Path| {
+            path.mtu.wants_probe(now) && path.validated && path.amplification.sent() >= PROBE_AFTER
+        };
         self.active_path().filter(usable).is_some()
     }
 

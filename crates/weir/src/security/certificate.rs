@@ -11,6 +11,7 @@ use x509_parser::prelude::FromDer;
 
 use super::der;
 use super::identity::{Identity, KeyError};
+use super::limits::MAX_CERTIFICATE;
 use super::peer_id::PeerId;
 use super::public_key::{PublicKey, PublicKeyError, verify_with_spki};
 
@@ -18,8 +19,6 @@ use super::public_key::{PublicKey, PublicKeyError, verify_with_spki};
 const EXTENSION: [u64; 9] = [1, 3, 6, 1, 4, 1, 53594, 1, 1];
 /// What the host key signs is this and the certificate's SubjectPublicKeyInfo.
 const SIGNED_PREFIX: &[u8] = b"libp2p-tls-handshake:";
-/// A certificate with RSA keys of 8192 bits has under 5 KiB; more is not looked at.
-const MAX_CERTIFICATE: usize = 16 * 1024;
 
 /// What is wrong with a peer's certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -79,17 +78,40 @@ fn extension(identity: &Identity, key: &KeyPair) -> Result<CustomExtension, KeyE
     Ok(CustomExtension::from_oid_content(&EXTENSION, signed_key))
 }
 
+/// What a certificate says that passed every check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Verified {
+    /// Whose it is.
+    pub(super) owner: PeerId,
+    validity: Validity,
+}
+
+/// The first and the last second in which a certificate is valid, since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Validity(i64, i64);
+
+impl Verified {
+    /// What time does to a certificate.
+    pub(super) fn check_validity(&self, now: UnixTime) -> Result<(), CertificateError> {
+        self.validity.check(now)
+    }
+}
+
 /// Checks a certificate by every rule of the specification, and says whose it is.
-pub(super) fn verify(certificate: &[u8], now: UnixTime) -> Result<PeerId, CertificateError> {
+pub(super) fn verify(certificate: &[u8], now: UnixTime) -> Result<Verified, CertificateError> {
     let parsed = parse(certificate)?;
     let tbs = &parsed.tbs_certificate;
-    check_validity(tbs, now)?;
+    let validity = Validity::of(tbs);
+    validity.check(now)?;
     check_self_signature(certificate, &parsed)?;
     let (key, signature) = identity(tbs)?;
     if !key.verify(&[SIGNED_PREFIX, tbs.subject_pki.raw].concat(), signature) {
         return Err(CertificateError::IdentitySignature);
     }
-    Ok(PeerId::from_public_key(&key))
+    Ok(Verified {
+        owner: PeerId::from_public_key(&key),
+        validity,
+    })
 }
 
 /// Whose certificate it is. Only for one that [`verify`] has accepted: nothing is checked here.
@@ -115,15 +137,23 @@ fn parse(certificate: &[u8]) -> Result<X509Certificate<'_>, CertificateError> {
     }
 }
 
-fn check_validity(tbs: &TbsCertificate<'_>, now: UnixTime) -> Result<(), CertificateError> {
-    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    if now < tbs.validity.not_before.timestamp() {
-        return Err(CertificateError::NotValidYet);
+impl Validity {
+    fn of(tbs: &TbsCertificate<'_>) -> Validity {
+        let validity = &tbs.validity;
+        Validity(
+            validity.not_before.timestamp(),
+            validity.not_after.timestamp(),
+        )
     }
-    if now > tbs.validity.not_after.timestamp() {
-        return Err(CertificateError::Expired);
+
+    fn check(self, now: UnixTime) -> Result<(), CertificateError> {
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        match self {
+            Validity(from, _) if now < from => Err(CertificateError::NotValidYet),
+            Validity(_, to) if now > to => Err(CertificateError::Expired),
+            Validity(..) => Ok(()),
+        }
     }
-    Ok(())
 }
 
 fn check_self_signature(

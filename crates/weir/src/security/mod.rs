@@ -8,6 +8,8 @@ mod der;
 mod error;
 mod identity;
 mod key_log;
+mod known;
+mod limits;
 mod peer_id;
 mod public_key;
 mod tls;

@@ -28,6 +28,7 @@ use super::certificate::{self, CertificateError};
 use super::error::SecurityError;
 use super::identity::{Identity, KeyError};
 use super::key_log::TlsKeyLog;
+use super::known::Known;
 use super::peer_id::PeerId;
 
 /// ALPN between two weir endpoints, of yamux on TLS and of QUIC. (libp2p's own peers say `libp2p`, and agree on a
@@ -52,6 +53,7 @@ pub(crate) struct Security {
     #[cfg(test)]
     parts: (CertificateDer<'static>, Arc<dyn rustls::sign::SigningKey>),
     key_log: Arc<dyn KeyLog>,
+    known: Arc<Known>,
     client: ConfigBuilder<ClientConfig, WantsVerifier>,
     server: ConfigBuilder<ServerConfig, WantsVerifier>,
 }
@@ -96,6 +98,7 @@ impl Security {
             #[cfg(test)]
             parts,
             key_log: Arc::new(NoKeyLog),
+            known: Arc::default(),
             client: client.with_protocol_versions(tls13).map_err(failed)?,
             server: server.with_protocol_versions(tls13).map_err(failed)?,
         })
@@ -155,6 +158,13 @@ impl Security {
         self.peer_id
     }
 
+    fn verifier(&self, expect: Option<PeerId>) -> Arc<PeerVerifier> {
+        Arc::new(PeerVerifier {
+            expect,
+            known: Arc::clone(&self.known),
+        })
+    }
+
     /// TLS for dialling: the other side must be `expect`, or anybody who proves an identity when
     /// `None`; the protocols in order of preference.
     pub(crate) fn client(&self, expect: Option<PeerId>, alpn: &[&[u8]]) -> Arc<ClientConfig> {
@@ -162,7 +172,7 @@ impl Security {
             .client
             .clone()
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(PeerVerifier { expect }));
+            .with_custom_certificate_verifier(self.verifier(expect));
         let mut config = builder.with_client_cert_resolver(self.certificate.clone());
         config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
         config.resumption = Resumption::disabled();
@@ -180,7 +190,7 @@ impl Security {
         let mut config = self
             .server
             .clone()
-            .with_client_cert_verifier(Arc::new(PeerVerifier { expect }))
+            .with_client_cert_verifier(self.verifier(expect))
             .with_cert_resolver(self.certificate.clone());
         config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -259,6 +269,7 @@ pub(crate) fn peer_of(
 #[derive(Debug)]
 struct PeerVerifier {
     expect: Option<PeerId>,
+    known: Arc<Known>,
 }
 
 impl PeerVerifier {
@@ -271,7 +282,7 @@ impl PeerVerifier {
         if !intermediates.is_empty() {
             return Err(refuse(CertificateError::Count(intermediates.len() + 1)));
         }
-        let found = certificate::verify(end_entity, now).map_err(refuse)?;
+        let found = self.known.verify(end_entity, now).map_err(refuse)?.owner;
         match self.expect {
             Some(expected) if expected != found => Err(refuse(PeerMismatch { expected, found })),
             _ => Ok(()),
