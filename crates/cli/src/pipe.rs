@@ -135,6 +135,26 @@ impl Pipe {
         Ok(true)
     }
 
+    /// Fills `head`, the beginning of a request; `None` when the stream ended before its first byte.
+    /// Bytes of the request that came with it are only counted: they are not read one by one where
+    /// the stream carries nothing else.
+    pub(crate) async fn receive_head(&mut self, head: &mut [u8]) -> Result<Option<u64>, PipeError> {
+        if self.is_bare() {
+            return Ok(self.receive_exact(head).await?.then_some(0));
+        }
+        let Some(chunk) = self.receive(READ).await? else {
+            return Ok(None);
+        };
+        let (first, more) = chunk.split_at(chunk.len().min(head.len()));
+        let (filled, missing) = head.split_at_mut(first.len());
+        filled.copy_from_slice(first);
+        if !missing.is_empty() && !self.receive_exact(missing).await? {
+            let missing = missing.len() as u64;
+            return Err(PipeError::Short { missing });
+        }
+        Ok(Some(more.len() as u64))
+    }
+
     /// Counts and drops exactly `count` bytes.
     pub(crate) async fn skip_exact(&mut self, count: u64) -> Result<(), PipeError> {
         let mut missing = count;

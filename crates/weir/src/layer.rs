@@ -33,6 +33,13 @@ pub struct Handshake {
     pub early_data: Option<bool>,
 }
 
+/// Bytes of a stream in order.
+pub(crate) struct Piece {
+    pub(crate) data: Bytes,
+    /// Known to be the last ones: the next call would find the stream's end, and need not be made.
+    pub(crate) is_last: bool,
+}
+
 /// One connection's streams, whatever carries them.
 pub(crate) trait StreamLayer: Send + Sync + 'static {
     /// A new stream, or `None` while the peer's credit for new streams is used up.
@@ -66,7 +73,7 @@ pub(crate) trait StreamLayer: Send + Sync + 'static {
         cx: &mut Context<'_>,
         key: Key,
         max: usize,
-    ) -> Poll<Result<Option<Bytes>, StreamError>>;
+    ) -> Poll<Result<Option<Piece>, StreamError>>;
     /// Ready once the stream's sending side can do no more: the peer reset it or stopped reading,
     /// or the connection is gone.
     fn poll_send_ended(&self, cx: &mut Context<'_>, key: Key) -> Poll<StreamError>;

@@ -174,6 +174,8 @@ pub struct RecvStream {
     key: Key,
     /// What [`AsyncRead`] did not fit into its caller's buffer.
     rest: Bytes,
+    /// The carrier's last bytes were taken.
+    is_at_end: bool,
 }
 
 impl RecvStream {
@@ -182,6 +184,7 @@ impl RecvStream {
             layer,
             key,
             rest: Bytes::new(),
+            is_at_end: false,
         }
     }
 
@@ -202,11 +205,18 @@ impl RecvStream {
         cx: &mut Context<'_>,
         max: usize,
     ) -> Poll<Result<Option<Bytes>, StreamError>> {
-        if self.rest.is_empty() {
-            return self.layer.poll_read(cx, self.key, max);
+        if !self.rest.is_empty() {
+            let chunk = self.rest.split_to(max.min(self.rest.len()));
+            return Poll::Ready(Ok(Some(chunk)));
         }
-        let chunk = self.rest.split_to(max.min(self.rest.len()));
-        Poll::Ready(Ok(Some(chunk)))
+        if self.is_at_end {
+            return Poll::Ready(Ok(None));
+        }
+        let piece = ready!(self.layer.poll_read(cx, self.key, max))?;
+        Poll::Ready(Ok(piece.map(|piece| {
+            self.is_at_end = piece.is_last;
+            piece.data
+        })))
     }
 
     /// Reads into `buffer` and says how much; 0 is the end of the stream.

@@ -160,9 +160,9 @@ impl Service {
         let answer = block();
         loop {
             let mut header = [0; HEADER];
-            if !pipe.receive_exact(&mut header).await? {
+            let Some(more) = pipe.receive_head(&mut header).await? else {
                 return pipe.finish().await;
-            }
+            };
             let Some(request) = Request::decode(&header) else {
                 pipe.reset(REFUSED);
                 return Ok(());
@@ -172,7 +172,8 @@ impl Service {
                     length,
                     answer: wanted,
                 } => {
-                    pipe.skip_exact(u64::from(length).saturating_sub(HEADER as u64))
+                    let came = (HEADER as u64).saturating_add(more);
+                    pipe.skip_exact(u64::from(length).saturating_sub(came))
                         .await?;
                     let wanted = usize::try_from(wanted)
                         .unwrap_or(usize::MAX)
@@ -187,7 +188,7 @@ impl Service {
                     return Ok(());
                 }
                 Request::Down(bytes) => return down(pipe, bytes).await,
-                Request::Up => return up(pipe).await,
+                Request::Up => return up(pipe, more).await,
                 Request::Park(streams) => return self.park(pipe, streams).await,
                 Request::Status => {
                     pipe.send(Status::now(self.lot.held()).encode()).await?;
@@ -237,8 +238,9 @@ async fn down(pipe: &mut Pipe, bytes: u64) -> Result<(), PipeError> {
     Ok(())
 }
 
-async fn up(pipe: &mut Pipe) -> Result<(), PipeError> {
-    let count = pipe.skip_to_end().await?;
+/// Counts what comes, of which `came` bytes have been taken with the request.
+async fn up(pipe: &mut Pipe, came: u64) -> Result<(), PipeError> {
+    let count = came.saturating_add(pipe.skip_to_end().await?);
     pipe.send(bytes::Bytes::copy_from_slice(&count.to_be_bytes()))
         .await?;
     pipe.finish().await

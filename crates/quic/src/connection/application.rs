@@ -62,6 +62,12 @@ impl Connection {
         self.streams.read(now, key, max)
     }
 
+    /// Whether what was read last were the stream's last bytes: then its end counts as read, too, and
+    /// needs no [`read`](Connection::read) of its own.
+    pub fn take_end(&mut self, key: Key) -> bool {
+        self.streams.take_end(key)
+    }
+
     /// No more will be written: the end follows what was written.
     pub fn finish(&mut self, now: Instant, key: Key) {
         self.streams.finish(now, key);

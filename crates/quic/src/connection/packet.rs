@@ -33,6 +33,8 @@ pub(super) struct Building {
     pub(super) has_padding: bool,
     /// The size that it is a probe for (RFC 8899).
     pub(super) mtu_probe: bool,
+    /// Its last frame goes on to the end of the packet.
+    pub(super) has_open_end: bool,
 }
 
 impl Connection {
@@ -99,6 +101,7 @@ impl Connection {
             ack_eliciting: false,
             has_padding: false,
             mtu_probe: false,
+            has_open_end: false,
         })
     }
 

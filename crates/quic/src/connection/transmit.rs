@@ -2,6 +2,7 @@
 
 use weir_core::time::Instant;
 
+use super::packet::Building;
 use super::trace::Cause;
 use super::write::Gate;
 use super::{Connection, State};
@@ -28,6 +29,10 @@ struct Batch {
     /// Bytes that the pacer lets go now.
     paced: u64,
 }
+
+/// Bytes at the end of a datagram that a STREAM frame is not begun in: the largest header, and the
+/// least that a frame is worth.
+const LEAST_REST: usize = 40;
 
 /// Bytes of a PATH_CHALLENGE or PATH_RESPONSE (RFC 9000 19.17).
 const PATH_FRAME: usize = 9;
@@ -314,8 +319,12 @@ impl Connection {
             last = self.write_packet(now, batch.path, level, gate, left, &mut contents, out);
         }
         if let Some(last) = last {
-            let pad_to = contents.expand.then(|| start.saturating_add(MIN_DATAGRAM));
-            let pad_to = pad_to.map(|to| to.min(start.saturating_add(room)));
+            let full = start.saturating_add(room);
+            let pad_to = if contents.expand {
+                Some(full.min(start.saturating_add(MIN_DATAGRAM)))
+            } else {
+                self.ends_short_of(&last, full, out).then_some(full)
+            };
             self.finish_packet(now, last, pad_to, out)?;
         }
         let written = out.data.len().saturating_sub(start);
@@ -324,6 +333,18 @@ impl Connection {
             self.stats.datagrams_sent = self.stats.datagrams_sent.saturating_add(1);
         }
         Ok(written)
+    }
+
+    /// Whether a packet leaves a rest of the datagram that the next frame has no room in: unfilled, it
+    /// would end the batch, whose datagrams are of one size.
+    fn ends_short_of(&self, packet: &Building, full: usize, out: &TransmitBuf) -> bool {
+        let end = out.data.len().saturating_add(TAG_LEN);
+        packet.ack_eliciting
+            && !packet.has_open_end
+            && packet.level == Level::OneRtt
+            && full.saturating_sub(end) <= LEAST_REST
+            && end < full
+            && self.streams.has_stream_data_to_send()
     }
 
     /// Whether packets of a level are sent at all now.
@@ -346,7 +367,7 @@ impl Connection {
         room: usize,
         contents: &mut Contents,
         out: &mut TransmitBuf,
-    ) -> Option<super::packet::Building> {
+    ) -> Option<Building> {
         let space = level.space();
         let begin = out.data.len();
         let mut packet = self.begin_packet(space, level, path, room, out)?;

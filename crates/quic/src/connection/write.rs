@@ -84,11 +84,13 @@ impl Connection {
                 Level::Initial | Level::Handshake => {
                     self.write_crypto(packet.space, end, data);
                 }
-                Level::ZeroRtt => self.write_application(now, end, fills_datagram, data),
+                Level::ZeroRtt => {
+                    packet.has_open_end = self.write_application(now, end, fills_datagram, data);
+                }
                 Level::OneRtt => {
                     self.write_crypto(Space::Data, end, data);
                     self.write_control(now, end, data);
-                    self.write_application(now, end, fills_datagram, data);
+                    packet.has_open_end = self.write_application(now, end, fills_datagram, data);
                 }
             }
             packet.ack_eliciting = data.len() > elicits_from;
@@ -243,13 +245,14 @@ impl Connection {
         frequency.on_sent(now, request);
     }
 
+    /// DATAGRAM and STREAM frames. Whether the last one says no length, so that nothing may follow it.
     fn write_application(
         &mut self,
         now: Instant,
         end: usize,
         fills_datagram: bool,
         data: &mut Vec<u8>,
-    ) {
+    ) -> bool {
         if self.datagrams.wants_transmit() {
             let whole = self.frame_room();
             loop {
@@ -259,7 +262,7 @@ impl Connection {
                         .write_frame(data, room, whole, fills_datagram, &mut self.log);
                 match written {
                     Written::Frame => {}
-                    Written::LastFrame => return,
+                    Written::LastFrame => return true,
                     Written::Nothing => break,
                 }
             }
@@ -270,6 +273,8 @@ impl Connection {
             self.streams
                 .write_frames(now, rtt, data, room, fills_datagram, &mut self.log);
         }
+        // STREAM frames without a length go to the packet's very end.
+        data.len() == end
     }
 
     /// RFC 9002 6.2.4: a probe elicits an acknowledgement, by a PING when there is nothing better.

@@ -61,6 +61,20 @@ impl Streams {
         }
     }
 
+    /// Whether all was read to the stream's end, which counts as read from now on.
+    #[inline]
+    pub(crate) fn take_end(&mut self, key: Key) -> bool {
+        let Some(stream) = self.slots.get_mut(key) else {
+            return false;
+        };
+        let has_all = !stream.recv_state.is_receiving() && !stream.recv_state.is_reset();
+        let is_over = has_all && stream.incoming.is_none() && !stream.bits.any(bit::STOPPED);
+        if is_over {
+            stream.move_recv(RecvTrigger::Read, &mut self.seen);
+        }
+        is_over
+    }
+
     /// True at the end of the stream, false when nothing was asked for.
     fn nothing_to_read(&mut self, key: Key, asked_nothing: bool) -> Result<bool, ReadError> {
         let Some(stream) = self.slots.get_mut(key) else {

@@ -10,7 +10,7 @@ use weir_core::time::Instant;
 use weir_quic::Dir;
 
 use crate::error::{ConnectionError, DatagramError, StreamError};
-use crate::layer::Handshake;
+use crate::layer::{Handshake, Piece};
 use crate::stats::Stats;
 
 /// Why a call on a stream got nothing.
@@ -51,7 +51,7 @@ pub(crate) trait Engine: Send + 'static {
     fn stream_id(&self, key: Key) -> Option<u64>;
     fn write(&mut self, now: Instant, key: Key, data: &mut Bytes) -> Result<usize, Refused>;
     fn write_slice(&mut self, now: Instant, key: Key, data: &[u8]) -> Result<usize, Refused>;
-    fn read(&mut self, now: Instant, key: Key, max: usize) -> Result<Option<Bytes>, Refused>;
+    fn read(&mut self, now: Instant, key: Key, max: usize) -> Result<Option<Piece>, Refused>;
     fn send_error(&self, key: Key) -> Option<StreamError>;
     fn poll_flushed(&mut self, key: Key) -> Result<bool, StreamError>;
     fn finish(&mut self, now: Instant, key: Key);
@@ -106,6 +106,11 @@ pub(crate) trait Link: Send + 'static {
     /// The task is about to be asked: the engine's time for the call that comes. `read_clock` looks
     /// at the clock, which a driver that is awake has done already.
     fn time(&mut self, read_clock: impl FnOnce() -> Instant) -> Instant;
-    /// A call was made. Whom to wake for it, once the lock is free.
-    fn called(&mut self, wants_transmit: bool, is_over: bool) -> Option<std::task::Waker>;
+    /// A call was made. Whom to wake for it, once the lock is free. `wants_transmit` is asked only
+    /// when the answer matters.
+    fn called(
+        &mut self,
+        wants_transmit: impl FnOnce() -> bool,
+        is_over: bool,
+    ) -> Option<std::task::Waker>;
 }

@@ -14,7 +14,7 @@ use super::engine::{Engine, Link, Refused};
 use super::shared::{Shared, State};
 use super::wakers::Half;
 use crate::error::{ConnectionError, DatagramError, StreamError};
-use crate::layer::{Handshake, StreamLayer};
+use crate::layer::{Handshake, Piece, StreamLayer};
 use crate::stats::Stats;
 
 impl<E: Engine, L: Link> StreamLayer for Shared<E, L> {
@@ -73,7 +73,7 @@ impl<E: Engine, L: Link> StreamLayer for Shared<E, L> {
         cx: &mut Context<'_>,
         key: Key,
         max: usize,
-    ) -> Poll<Result<Option<Bytes>, StreamError>> {
+    ) -> Poll<Result<Option<Piece>, StreamError>> {
         self.call(|state, now| {
             let result = state.engine.read(now, key, max);
             wait_for(state, cx, key, Half::Read, result)

@@ -108,8 +108,8 @@ impl<E: Engine, L: Link> Shared<E, L> {
         let now = state.link.time(|| self.clock.read());
         let result = call(&mut state, now);
         self.settle(&mut state, &mut woken);
-        let (wants, over) = (state.engine.wants_transmit(), self.reason.get().is_some());
-        let driver = state.link.called(wants, over);
+        let State { engine, link, .. } = &mut *state;
+        let driver = link.called(|| engine.wants_transmit(), self.reason.get().is_some());
         drop(state);
         if let Some(driver) = driver {
             driver.wake();
@@ -121,8 +121,11 @@ impl<E: Engine, L: Link> Shared<E, L> {
     }
 
     /// Turns the engine's news into tasks to wake. The caller wakes them once the lock is free.
-    pub(crate) fn settle(&self, state: &mut State<E, L>, woken: &mut Vec<Waker>) {
+    /// Whether there was something among them that the application may answer.
+    pub(crate) fn settle(&self, state: &mut State<E, L>, woken: &mut Vec<Waker>) -> bool {
+        let mut asks = false;
         while let Some(news) = state.engine.poll_news() {
+            asks |= matches!(news, News::Readable(_) | News::Acceptable(_));
             match news {
                 News::Readable(key) => woken.extend(state.wakers.take(key.index, Half::Read)),
                 News::Writable(key) => woken.extend(state.wakers.take(key.index, Half::Write)),
@@ -139,6 +142,7 @@ impl<E: Engine, L: Link> Shared<E, L> {
                 News::Closed(reason) => self.over(state, reason, woken),
             }
         }
+        asks
     }
 
     fn over(&self, state: &mut State<E, L>, reason: CloseReason, woken: &mut Vec<Waker>) {

@@ -12,6 +12,7 @@ use weir_yamux::{CarrierState, Event, Half, OpenError, ReadError, Session, Write
 use super::engine::{Engine, Link, News, Refused};
 use super::shared::Shared;
 use crate::error::{ConnectionError, StreamError};
+use crate::layer::Piece;
 use crate::stats::{Stats, StreamStats};
 
 /// A yamux connection: session and task.
@@ -46,13 +47,17 @@ impl Engine for Session {
         Session::write_slice(self, now, key, data).map_err(|error| refused(self, error))
     }
 
-    fn read(&mut self, now: Instant, key: Key, max: usize) -> Result<Option<Bytes>, Refused> {
-        Session::read(self, now, key, max).map_err(|error| match error {
-            ReadError::Blocked => Refused::Blocked,
-            ReadError::Reset(code) => Refused::Failed(StreamError::Reset(code.into())),
-            ReadError::Stopped => Refused::Failed(StreamError::Finished),
-            ReadError::Closed => Refused::Failed(closed(self)),
-        })
+    fn read(&mut self, now: Instant, key: Key, max: usize) -> Result<Option<Piece>, Refused> {
+        match Session::read(self, now, key, max) {
+            Ok(data) => Ok(data.map(|data| Piece {
+                data,
+                is_last: false,
+            })),
+            Err(ReadError::Blocked) => Err(Refused::Blocked),
+            Err(ReadError::Reset(code)) => Err(Refused::Failed(StreamError::Reset(code.into()))),
+            Err(ReadError::Stopped) => Err(Refused::Failed(StreamError::Finished)),
+            Err(ReadError::Closed) => Err(Refused::Failed(closed(self))),
+        }
     }
 
     fn send_error(&self, key: Key) -> Option<StreamError> {
@@ -199,11 +204,10 @@ impl Link for TaskLink {
         self.now
     }
 
-    fn called(&mut self, wants_transmit: bool, is_over: bool) -> Option<Waker> {
-        match (wants_transmit && !self.blocked) || is_over {
-            true => self.driver.take(),
-            false => None,
-        }
+    fn called(&mut self, wants_transmit: impl FnOnce() -> bool, is_over: bool) -> Option<Waker> {
+        // While the task is awake there is nobody to wake.
+        self.driver
+            .take_if(|_| is_over || !self.blocked && wants_transmit())
     }
 }
 

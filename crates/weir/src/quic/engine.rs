@@ -17,7 +17,7 @@ use super::hub::Hub;
 use super::memory::Memory;
 use crate::drive::{Engine, Link, News, Refused, Shared};
 use crate::error::{ConnectionError, DatagramError, StreamError};
-use crate::layer::Handshake;
+use crate::layer::{Handshake, Piece};
 use crate::stats::{PathStats, Stats, StreamStats};
 
 /// A QUIC connection: engine, and its place at the socket's task.
@@ -130,14 +130,18 @@ impl Engine for QuicEngine {
         written.map_err(|error| self.refused(error))
     }
 
-    fn read(&mut self, now: Instant, key: Key, max: usize) -> Result<Option<Bytes>, Refused> {
-        let read = self.connection.read(now, key, max);
-        read.map_err(|error| match error {
-            ReadError::Blocked => Refused::Blocked,
-            ReadError::Reset(code) => Refused::Failed(StreamError::Reset(code)),
-            ReadError::Stopped => Refused::Failed(StreamError::Finished),
-            ReadError::Closed => Refused::Failed(self.closed()),
-        })
+    fn read(&mut self, now: Instant, key: Key, max: usize) -> Result<Option<Piece>, Refused> {
+        match self.connection.read(now, key, max) {
+            Ok(Some(data)) => Ok(Some(Piece {
+                data,
+                is_last: self.connection.take_end(key),
+            })),
+            Ok(None) => Ok(None),
+            Err(ReadError::Blocked) => Err(Refused::Blocked),
+            Err(ReadError::Reset(code)) => Err(Refused::Failed(StreamError::Reset(code))),
+            Err(ReadError::Stopped) => Err(Refused::Failed(StreamError::Finished)),
+            Err(ReadError::Closed) => Err(Refused::Failed(self.closed())),
+        }
     }
 
     fn send_error(&self, key: Key) -> Option<StreamError> {
@@ -365,9 +369,9 @@ impl Link for HubLink {
         self.now
     }
 
-    fn called(&mut self, wants_transmit: bool, is_over: bool) -> Option<Waker> {
+    fn called(&mut self, wants_transmit: impl FnOnce() -> bool, is_over: bool) -> Option<Waker> {
         let ended = is_over && !std::mem::replace(&mut self.is_over, is_over);
-        match (wants_transmit && !self.is_held) || ended {
+        match !self.is_dirty && (ended || !self.is_held && wants_transmit()) {
             true => self.touch(),
             false => None,
         }

@@ -2,7 +2,9 @@
 //!
 //! One turn: read a batch, give every datagram to its connection, run what is due, then for each
 //! connection that something happened on write what it has to say, and wake who waits for it. What
-//! applications do between two turns only puts the connection on the list of the next one.
+//! applications do between two turns only puts the connection on the list of the next one. So does
+//! news that an application may answer: its tasks run first, and acknowledgements leave together
+//! with the answers.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -32,6 +34,9 @@ const TICK: Duration = Duration::from_micros(250);
 const BATCHES_EACH: usize = 4;
 /// Batches in a turn before the socket is read again.
 const BATCHES_PER_TURN: usize = 16;
+/// Waiting tasks that go on before what they write is sent. A peer that gets all answers at once has
+/// nothing to do meanwhile, nor this side while the peer works on them.
+const WAKES_PER_TURN: usize = 32;
 
 /// Everything of a socket that only its task touches.
 pub(super) struct Shard {
@@ -46,6 +51,8 @@ pub(super) struct Shard {
     table: Table,
     /// Connections that something happened on, each once.
     due: VecDeque<usize>,
+    /// Connections whose applications are being told of what came: due in the next turn.
+    held: Vec<usize>,
     timers: Wheel<usize>,
     sleep: Pin<Box<Sleep>>,
     listener: Option<Listener>,
@@ -91,6 +98,7 @@ impl Shard {
             unsent: None,
             table: Table::default(),
             due: VecDeque::new(),
+            held: Vec::new(),
             timers: Wheel::new(TICK, hub.clock.read()),
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
             listener,
@@ -109,19 +117,28 @@ impl Shard {
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.now = self.hub.begin_turn();
+        self.due.extend(self.held.drain(..));
         let read = self.read(cx);
         self.take_calls();
         self.run_timers();
         let sent = self.send(cx);
         // Last, because sending is what sets most timers.
         let timed = self.arm(cx);
-        for waker in self.scratch.woken.drain(..) {
+        let is_over = self.is_closed && self.table.is_empty();
+        let woken = &mut self.scratch.woken;
+        let now = match is_over {
+            true => woken.len(),
+            false => woken.len().min(WAKES_PER_TURN),
+        };
+        for waker in woken.drain(..now) {
             waker.wake();
         }
-        if self.is_closed && self.table.is_empty() {
+        if is_over {
             return Poll::Ready(());
         }
-        let more = [read, timed, sent].contains(&Progress::More);
+        let more = [read, timed, sent].contains(&Progress::More)
+            || !self.held.is_empty()
+            || !self.scratch.woken.is_empty();
         if more || !self.hub.sleep(cx) {
             // The readers that were woken stand in the run queue before this task.
             cx.waker().wake_by_ref();
@@ -151,7 +168,8 @@ impl Shard {
     /// Gives every datagram of the batch to its connection, which is locked once for a run of them.
     fn route(&mut self) {
         let now = self.now;
-        let (table, due) = (&mut self.table, &mut self.due);
+        let (table, due, held) = (&mut self.table, &mut self.due, &mut self.held);
+        let woken = &mut self.scratch.woken;
         let (incoming, replies) = (&mut self.scratch.incoming, &mut self.scratch.replies);
         let reply = &mut self.reply;
         let mut router = self.hub.router();
@@ -172,8 +190,12 @@ impl Shard {
             match datagram.handled {
                 Handled::Connection(handle) => {
                     if let Some(entry) = table.get_mut(handle) {
-                        entry.mark(due);
-                        next = hand_in(entry, now, datagram, &mut datagrams);
+                        let asks;
+                        (asks, next) = hand_in(entry, now, datagram, &mut datagrams, woken);
+                        match asks {
+                            true => entry.hold(held),
+                            false => entry.mark(due),
+                        }
                         continue;
                     }
                 }
@@ -458,23 +480,31 @@ struct Routed<'a> {
     data: &'a mut [u8],
 }
 
-/// Hands a run of datagrams to one connection; returns the first that is not for it.
+/// Hands a run of datagrams to one connection. Whether the application may answer them at once, and
+/// the first that is not for the connection.
 fn hand_in<'a>(
     entry: &Entry,
     now: Instant,
     first: Routed<'a>,
     rest: &mut impl Iterator<Item = Routed<'a>>,
-) -> Option<Routed<'a>> {
+    woken: &mut Vec<Waker>,
+) -> (bool, Option<Routed<'a>>) {
     let mut state = entry.shared.lock();
     let now = state.link.begin(now);
-    let mut one = first;
-    loop {
-        let connection = &mut state.engine.connection;
-        connection.handle_datagram(now, one.path, one.ecn, one.data);
-        one = rest.next()?;
-        match one.handled {
-            Handled::Connection(handle) if handle == entry.handle => {}
-            _ => return Some(one),
+    let mut one = Some(first);
+    let next = loop {
+        match one {
+            Some(datagram) if is_for(entry, &datagram) => {
+                let connection = &mut state.engine.connection;
+                connection.handle_datagram(now, datagram.path, datagram.ecn, datagram.data);
+            }
+            next => break next,
         }
-    }
+        one = rest.next();
+    };
+    (entry.shared.settle(&mut state, woken), next)
+}
+
+fn is_for(entry: &Entry, datagram: &Routed<'_>) -> bool {
+    matches!(datagram.handled, Handled::Connection(handle) if handle == entry.handle)
 }

@@ -51,6 +51,13 @@ impl Entry {
         }
     }
 
+    /// Something happened on it that the application is told of first; what was due already stays so.
+    pub(super) fn hold(&mut self, held: &mut Vec<usize>) {
+        if !std::mem::replace(&mut self.is_due, true) {
+            held.push(self.handle.index());
+        }
+    }
+
     /// Tells those who wait for the connection as a whole where it stands. The engine is not locked.
     pub(super) fn announce(&mut self, stage: Stage) {
         match stage {

@@ -19,7 +19,7 @@ use weir_quic::Dir;
 use super::*;
 use crate::connection::Connection;
 use crate::error::{ConnectionError, DatagramError, StreamError};
-use crate::layer::StreamLayer;
+use crate::layer::{Piece, StreamLayer};
 use crate::stats::Stats;
 use crate::tunnel::client::ClientConfig;
 use crate::tunnel::dial::{Dialler, SystemResolver};
@@ -107,7 +107,7 @@ impl StreamLayer for WithDatagrams {
         cx: &mut Context<'_>,
         key: Key,
         max: usize,
-    ) -> Poll<Result<Option<Bytes>, StreamError>> {
+    ) -> Poll<Result<Option<Piece>, StreamError>> {
         self.streams.layer().poll_read(cx, key, max)
     }
     fn poll_send_ended(&self, cx: &mut Context<'_>, key: Key) -> Poll<StreamError> {
