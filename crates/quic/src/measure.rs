@@ -6,7 +6,7 @@ pub use crate::stream::measure::StreamsLine;
 pub use protection::{Maker, ProtectionLine};
 
 use weir_core::congestion::Algorithm;
-use weir_core::rng::rng_from_seed;
+use weir_core::rng::{Rng, rng_from_seed};
 use weir_core::rtt::Rtt;
 use weir_core::slab::Key;
 use weir_core::time::{Duration, Instant};
@@ -48,6 +48,7 @@ impl PathLookup for OnePath {
 /// Loss recovery of a sender on a good path: packets of one STREAM frame each, acknowledged in
 /// batches a few batches later.
 pub struct RecoveryLine {
+    rng: Rng,
     recovery: Recovery,
     path: OnePath,
     out: Outcome,
@@ -66,9 +67,11 @@ impl RecoveryLine {
             skip_packet_numbers: false,
             ..RecoveryConfig::default()
         };
-        let mut recovery = Recovery::new(Side::Server, now, &config, rng_from_seed(1));
+        let mut rng = rng_from_seed(1);
+        let mut recovery = Recovery::new(Side::Server, now, &config, &mut rng);
         recovery.on_handshake_confirmed();
         RecoveryLine {
+            rng,
             recovery,
             path: OnePath(PathRecovery::new(now, &config, SIZE, 1)),
             out: Outcome::default(),
@@ -97,7 +100,8 @@ impl RecoveryLine {
     }
 
     fn send(&mut self) {
-        let Some(pn) = self.recovery.next_packet_number(Space::Data) else {
+        let next = self.recovery.next_packet_number(Space::Data, &mut self.rng);
+        let Some(pn) = next else {
             return;
         };
         self.frames.push(SentFrame::Stream {

@@ -177,7 +177,7 @@ impl Connection {
         };
         let protection = Protection::new(side, version, &seed.initial_dcid, limits)
             .ok_or_else(|| TransportError::new(code::INTERNAL_ERROR, "a version without keys"))?;
-        let recovery = Recovery::new(side, now, &recovery_config, rng::fork(&mut rng));
+        let recovery = Recovery::new(side, now, &recovery_config, &mut rng);
         let streams = Streams::new(side, stream_config(&config), &budget, &mut rng)
             .map_err(|error| TransportError::new(code::INTERNAL_ERROR, error.to_string()))?;
         let received = Space::ALL.map(|space| Received::new(space, config.max_ack_delay));
@@ -210,6 +210,7 @@ impl Connection {
                 pacing: None,
                 rest: None,
                 early_keys: None,
+                expects: false,
             },
             log: Vec::new(),
             outcome: Outcome::default(),

@@ -214,6 +214,11 @@ impl Handshake {
         self.chunks.in_use()
     }
 
+    /// Gives back memory that only handshake bytes under way need.
+    pub(super) fn rest(&mut self) {
+        self.chunks.trim();
+    }
+
     pub(super) fn discard(&mut self, space: Space) {
         if let Some(stream) = self.crypto.get_mut(space.index()) {
             *stream = None;

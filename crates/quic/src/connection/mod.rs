@@ -169,6 +169,8 @@ struct Clock {
     alive_from: Instant,
     /// An ack-eliciting packet was sent since the last packet was received.
     eliciting_sent: bool,
+    /// The peer was sending: when it falls silent in the middle of something, it is asked once.
+    expects: bool,
     /// The pacer holds packets back until then.
     pacing: Option<Instant>,
     /// When memory that only traffic needs is given back.

@@ -49,7 +49,7 @@ impl Connection {
     ) -> Option<Building> {
         const LEAST_PAYLOAD: usize = 32;
         let dcid = self.paths.remote_cid(path)?;
-        let pn = self.recovery.next_packet_number(space)?;
+        let pn = self.recovery.next_packet_number(space, &mut self.rng)?;
         let pn_len = packet_number::len(pn, self.recovery.largest_acked(space));
         let start = out.data.len();
         let (pn_offset, long) = if level == Level::OneRtt {

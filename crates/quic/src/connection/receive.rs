@@ -405,6 +405,7 @@ impl Connection {
                 .on_packet(now, pn, content.ack_eliciting, arrival.ecn);
         }
         if arrival.kind == PacketType::OneRtt {
+            self.clock.expects |= content.ack_eliciting && self.side.is_client();
             // RFC 9000 17.4: reordered packets do not turn it back.
             if largest.is_none_or(|largest| largest < pn) {
                 self.spin.value = (first & SPIN_BIT != 0) != self.side.is_client();

@@ -10,6 +10,9 @@ use crate::limits::{MIN_PROBE_DATAGRAM, REST_AFTER, SILENT_PROBES};
 use crate::recovery::{LossTimer, Outcome, PathLookup};
 use crate::wire::Space;
 
+/// Probe time-outs without a packet after which a server that was sending counts as silent.
+const SILENT_PTOS: u32 = 3;
+
 /// Bytes of the smallest room that a packet of any kind is begun in.
 const LEAST_PACKET: u64 = 128;
 
@@ -42,6 +45,7 @@ impl Connection {
             named(self.idle_deadline(), Timer::Idle),
             named(self.answer_deadline(), Timer::Idle),
             named(self.keep_alive_deadline(), Timer::KeepAlive),
+            named(self.silence_deadline(), Timer::KeepAlive),
             named(self.handshake_deadline(), Timer::Handshake),
             named(self.paths.timeout(), Timer::Path),
             named(self.protection.timeout(), Timer::Keys),
@@ -83,6 +87,11 @@ impl Connection {
             self.outbox.ping = true;
             self.clock.alive_from = now;
         }
+        if is_due(self.silence_deadline()) {
+            self.clock.expects = false;
+            self.outbox.ping |=
+                self.recovery.in_flight_total() == 0 && self.streams.waits_for_data();
+        }
         if is_due(self.clock.pacing) {
             self.clock.pacing = None;
         }
@@ -115,6 +124,7 @@ impl Connection {
             return;
         }
         self.clock.rest = None;
+        self.handshake.rest();
         self.recovery.release_memory();
         self.paths.release_memory();
         self.log = Vec::new();
@@ -220,6 +230,14 @@ impl Connection {
             None => self.config.keep_alive?,
         };
         Some(self.clock.alive_from + every)
+    }
+
+    /// When a client asks a server that fell silent in the middle of a stream for a sign of life,
+    /// once (RFC 9000 10.1.2). A NAT that forgot the path lets nothing of the server's through until
+    /// the client speaks, and one that has acknowledged everything would not.
+    fn silence_deadline(&self) -> Option<Instant> {
+        let waits = self.clock.expects && !self.is_handshaking();
+        waits.then(|| self.clock.received + self.pto().saturating_mul(SILENT_PTOS))
     }
 
     /// When the handshake has to be through.

@@ -2,6 +2,7 @@
 
 use super::PathId;
 use super::events::{Arrival, PathError, PathEvent};
+use super::sizes::PROBE_AFTER;
 use super::testing::{Bench, INITIAL_PTO, NOW, at, config, from, ms, remote};
 use crate::limits::IDLE_PATH_LINGER;
 use crate::recovery::PathLookup as _;
@@ -233,6 +234,7 @@ fn another_port_keeps_congestion() {
     let mut bench = measured(Side::Server, 4);
     let before = bench.set.active();
     bench.set.recovery(before).unwrap().in_flight = 50_000;
+    bench.set.on_datagram_sent(before, PROBE_AFTER as usize);
     bench.set.poll_mtu_probe(NOW).unwrap();
     bench.set.on_mtu_probe_acked(NOW, before, 1452);
     bench.data(at(1, 1001), 0);
@@ -489,6 +491,11 @@ fn a_later_packet_on_the_first_address_wins() {
 #[test]
 fn sizes_are_per_path() {
     let mut bench = Bench::new(Side::Server, 4);
+    // An exchange of a few packets gains nothing by larger ones.
+    let active = bench.set.active();
+    bench.set.on_datagram_sent(active, PROBE_AFTER as usize - 1);
+    assert_eq!(bench.set.poll_mtu_probe(NOW), None);
+    bench.set.on_datagram_sent(active, 1);
     let (first, size) = bench.set.poll_mtu_probe(NOW).unwrap();
     assert_eq!(size, 1452);
     bench.set.on_mtu_probe_acked(NOW, first, size);
@@ -507,5 +514,6 @@ fn sizes_are_per_path() {
         "not before the path is validated"
     );
     bench.answer(at(2, 2000));
+    bench.set.on_datagram_sent(path, PROBE_AFTER as usize);
     assert_eq!(bench.set.poll_mtu_probe(NOW), Some((path, 1452)));
 }

@@ -10,7 +10,7 @@ use crate::transmit::PathAddr;
 
 /// Bytes that go out on a path before larger datagrams are tried there: exchanges of a few packets
 /// are over before they would gain by it.
-const PROBE_AFTER: u64 = 8 * 1024;
+pub(super) const PROBE_AFTER: u64 = 8 * 1024;
 
 impl PathSet {
     /// The size of full datagrams on `path`, in bytes.

@@ -18,12 +18,12 @@ fn packet_numbers_grow_in_each_space_and_end() {
     assert_eq!(end.send(Space::Initial), 1);
     assert_eq!(end.send(Space::Handshake), 0);
     // Asking twice uses nothing up.
-    assert_eq!(end.recovery.next_packet_number(Space::Initial), Some(2));
-    assert_eq!(end.recovery.next_packet_number(Space::Initial), Some(2));
+    assert_eq!(end.next_packet_number(Space::Initial), Some(2));
+    assert_eq!(end.next_packet_number(Space::Initial), Some(2));
     let mut last = end.packet(Space::Data);
     last.pn = MAX_PACKET_NUMBER;
     end.send_packet(Space::Data, last);
-    assert_eq!(end.recovery.next_packet_number(Space::Data), None);
+    assert_eq!(end.next_packet_number(Space::Data), None);
 }
 
 // Q6, RFC 9000 17.2.5.3: a Retry does not start numbers anew.

@@ -223,7 +223,12 @@ pub(crate) struct Recovery {
 impl Recovery {
     /// A connection that has sent nothing. The peer's max_ack_delay is the default until
     /// [`set_peer_max_ack_delay`](Recovery::set_peer_max_ack_delay).
-    pub(crate) fn new(side: Side, now: Instant, config: &RecoveryConfig, rng: Rng) -> Recovery {
+    pub(crate) fn new(
+        side: Side,
+        now: Instant,
+        config: &RecoveryConfig,
+        rng: &mut Rng,
+    ) -> Recovery {
         Recovery {
             side,
             spaces: Spaces::default(),
@@ -243,10 +248,10 @@ impl Recovery {
     /// space a number is left out now and then: who acknowledges it has not received it
     /// (RFC 9000 section 21.4).
     #[inline]
-    pub(crate) fn next_packet_number(&mut self, space: Space) -> Option<u64> {
+    pub(crate) fn next_packet_number(&mut self, space: Space, rng: &mut Rng) -> Option<u64> {
         let state = self.spaces.get_mut(space);
         if space == Space::Data && state.next >= self.skipper.next {
-            state.next = self.skipper.skip(state.next);
+            state.next = self.skipper.skip(state.next, rng);
         }
         (state.next <= MAX_PACKET_NUMBER).then_some(state.next)
     }
@@ -398,7 +403,6 @@ impl Recovery {
 /// Leaves packet numbers out, ever more rarely, and remembers which.
 #[derive(Debug)]
 struct Skipper {
-    rng: Rng,
     next: u64,
     period: u64,
     /// The last few, ascending.
@@ -406,15 +410,14 @@ struct Skipper {
 }
 
 impl Skipper {
-    fn new(enabled: bool, mut rng: Rng) -> Skipper {
+    fn new(enabled: bool, rng: &mut Rng) -> Skipper {
         let period = FIRST_SKIP_PERIOD;
         let next = match enabled {
             // Not the first packets, which a handshake waits for.
-            true => between(&mut rng, period / 4, period),
+            true => between(rng, period / 4, period),
             false => u64::MAX,
         };
         Skipper {
-            rng,
             next,
             period,
             skipped: Vec::new(),
@@ -423,13 +426,13 @@ impl Skipper {
 
     /// Leaves `pn` out; the number to use instead.
     #[cold]
-    fn skip(&mut self, pn: u64) -> u64 {
+    fn skip(&mut self, pn: u64, rng: &mut Rng) -> u64 {
         if self.skipped.len() >= MAX_SKIPPED {
             self.skipped.remove(0);
         }
         self.skipped.push(pn);
         self.period = self.period.saturating_mul(2).min(MAX_SKIP_PERIOD);
-        let distance = between(&mut self.rng, 2, self.period);
+        let distance = between(rng, 2, self.period);
         self.next = pn.saturating_add(distance);
         pn.saturating_add(1)
     }

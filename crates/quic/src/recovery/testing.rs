@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use weir_core::congestion::Algorithm;
-use weir_core::rng::rng_from_seed;
+use weir_core::rng::{Rng, rng_from_seed};
 use weir_core::rtt::Rtt;
 use weir_core::time::{Duration, Instant};
 
@@ -39,6 +39,7 @@ impl PathLookup for Paths {
 }
 
 pub(super) struct End {
+    pub(super) rng: Rng,
     pub(super) recovery: Recovery,
     pub(super) paths: Paths,
     pub(super) out: Outcome,
@@ -63,8 +64,10 @@ impl End {
             skip_packet_numbers: skip,
             ..RecoveryConfig::default()
         };
+        let mut rng = rng_from_seed(1);
         End {
-            recovery: Recovery::new(side, now, &config, rng_from_seed(1)),
+            recovery: Recovery::new(side, now, &config, &mut rng),
+            rng,
             paths: Paths {
                 paths: vec![PathRecovery::new(now, &config, SIZE, 1)],
                 active: 0,
@@ -94,9 +97,13 @@ impl End {
         &mut self.paths.paths[0]
     }
 
+    pub(super) fn next_packet_number(&mut self, space: Space) -> Option<u64> {
+        self.recovery.next_packet_number(space, &mut self.rng)
+    }
+
     pub(super) fn packet(&mut self, space: Space) -> SentPacket {
         SentPacket {
-            pn: self.recovery.next_packet_number(space).unwrap(),
+            pn: self.next_packet_number(space).unwrap(),
             size: SIZE,
             path: PathId(self.paths.active as u32),
             ack_eliciting: true,

@@ -230,6 +230,13 @@ impl Streams {
         self.slots.len()
     }
 
+    /// Whether the peer has yet to send or end something. Looks at every stream: for rare occasions.
+    pub(crate) fn waits_for_data(&self) -> bool {
+        self.slots
+            .iter()
+            .any(|(_, stream)| stream.recv_state.is_receiving())
+    }
+
     /// The connection is over: everybody who waits learns it at once, queues are dropped, and memory
     /// goes back but for what readers may still take.
     pub(crate) fn close(&mut self) {

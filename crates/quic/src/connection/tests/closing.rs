@@ -11,6 +11,7 @@ use crate::connection::Event;
 use crate::crypto::Level;
 use crate::error::code;
 use crate::limits::MIN_DATAGRAM;
+use crate::wire::Dir;
 use crate::wire::frame::encode;
 use crate::wire::header::{FixedBit, Packet, PacketType};
 
@@ -307,4 +308,34 @@ fn a_stateless_reset_ends_it_in_silence() {
         let from = pair.sent[sent..].iter().filter(|(from, _)| *from == end);
         assert_eq!(from.count(), 0);
     }
+}
+
+#[test]
+fn a_client_asks_a_server_that_falls_silent_in_the_middle_of_a_stream() {
+    // Q110, RFC 9000 10.1.2: behind a NAT that forgot it, only the client's word opens the way again.
+    let mut pair = Pair::connected(140);
+    let now = pair.now;
+    let key = pair.client.open(now, Dir::Bi).unwrap();
+    pair.client.write_slice(now, key, b"go").unwrap();
+    pair.run_for(Duration::from_millis(50));
+    let now = pair.now;
+    let there = pair.server().accept(now, Dir::Bi).unwrap();
+    pair.server().write_slice(now, there, b"some").unwrap();
+    pair.run_for(Duration::from_millis(50));
+    // All is acknowledged, and the stream goes on: one question, once.
+    let sent = pair.sent.len();
+    pair.run_for(Duration::from_secs(20));
+    let asked = |pair: &Pair, from: usize| {
+        let sent = pair.sent[from..].iter();
+        sent.filter(|(end, _)| *end == End::Client).count()
+    };
+    assert_eq!(asked(&pair, sent), 1);
+    // The stream has ended: nobody is asked.
+    let now = pair.now;
+    pair.server().finish(now, there);
+    pair.client.finish(now, key);
+    pair.run_for(Duration::from_millis(50));
+    let sent = pair.sent.len();
+    pair.run_for(Duration::from_secs(20));
+    assert_eq!(asked(&pair, sent), 0);
 }

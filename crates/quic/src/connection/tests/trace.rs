@@ -108,7 +108,6 @@ fn a_handshake_and_a_stream_are_told_in_order() {
         "-> handshake 0:",
         "HANDSHAKE_DONE",
         "confirmed",
-        "-> 1RTT",
         "STREAM 0 off 0 len 7 FIN; [stream stream_id 0] [stream offset 0] [stream fin true]",
         "data_received",
         "Closed(",

@@ -57,7 +57,8 @@ fn the_client_hello_goes_again_before_a_slow_answer() {
 
 #[test]
 fn fifty_handshakes_under_loss_end_in_fifty_connections() {
-    // Q175, Q61
+    // Q175, Q61: one after the other they have 300 seconds (interop case handshakeloss).
+    let total = std::cell::Cell::new(Duration::ZERO);
     check(50, |seed| {
         let link = LinkConfig {
             loss: 0.3,
@@ -66,12 +67,15 @@ fn fifty_handshakes_under_loss_end_in_fifty_connections() {
         };
         let outcome = run(seed, Plan::fetch(link, KIB));
         assert_eq!(outcome.truth.accepted, 1);
+        // One that loses what it needs again and again is held by its time-outs, which double.
         assert!(
-            outcome.time() < Duration::from_secs(10),
+            outcome.time() < Duration::from_secs(30),
             "{:?}",
             outcome.time()
         );
+        total.set(total.get() + outcome.time());
     });
+    assert!(total.get() < Duration::from_secs(200), "{:?}", total.get());
 }
 
 #[test]
