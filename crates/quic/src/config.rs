@@ -9,6 +9,7 @@ use weir_core::time::Duration;
 
 use crate::crypto::{ServerTls, TlsError};
 use crate::limits::{MAX_DATAGRAM, MIN_DATAGRAM};
+use crate::recovery::GRANULARITY;
 use crate::wire::Version;
 use crate::wire::transport_parameters::{Remembered, TransportParameters};
 
@@ -62,7 +63,8 @@ pub struct TransportConfig {
     pub congestion: Algorithm,
     /// Round trip time that is assumed before one was measured (RFC 9002 6.2.2).
     pub initial_rtt: Duration,
-    /// How long this side may leave an ACK out (RFC 9000 13.2.1); at most 2^14 ms.
+    /// How long this side may leave an ACK out (RFC 9000 13.2.1); at most 2^14 ms. The timer is set
+    /// a millisecond earlier.
     pub max_ack_delay: Duration,
     /// Silence after which the connection ends (RFC 9000 10.1); zero: never from this side.
     pub idle_timeout: Duration,
@@ -151,6 +153,13 @@ impl TransportConfig {
         self.validate_windows()?;
         self.validate_counts()?;
         self.validate_times()
+    }
+
+    /// How long an acknowledgement is put off: less than is announced, as timers fire late (RFC 9000
+    /// section 18.2).
+    pub(crate) fn own_ack_delay(&self) -> Duration {
+        let late = GRANULARITY.min(self.max_ack_delay / 2);
+        self.max_ack_delay.saturating_sub(late)
     }
 
     fn validate_windows(&self) -> Result<(), ConfigError> {

@@ -180,7 +180,7 @@ impl Connection {
         let recovery = Recovery::new(side, now, &recovery_config, &mut rng);
         let streams = Streams::new(side, stream_config(&config), &budget, &mut rng)
             .map_err(|error| TransportError::new(code::INTERNAL_ERROR, error.to_string()))?;
-        let received = Space::ALL.map(|space| Received::new(space, config.max_ack_delay));
+        let received = Space::ALL.map(|space| Received::new(space, config.own_ack_delay()));
         Ok(Connection {
             side,
             version,

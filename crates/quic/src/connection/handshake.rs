@@ -508,7 +508,7 @@ impl Connection {
         self.protection.discard(level);
         self.handshake.discard(space);
         self.recovery.discard_space(now, space, &mut self.paths);
-        *self.received(space) = Received::new(space, self.config.max_ack_delay);
+        *self.received(space) = Received::new(space, self.config.own_ack_delay());
         if let Some(probes) = self.outbox.probes.get_mut(space.index()) {
             *probes = 0;
         }

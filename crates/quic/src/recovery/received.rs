@@ -54,7 +54,7 @@ pub(crate) struct AckFields {
 }
 
 impl Received {
-    /// Nothing received. `max_ack_delay` is what we announce; it does not matter in Initial and
+    /// Nothing received. `max_ack_delay` is how long acknowledgements are put off; it does not matter in Initial and
     /// Handshake, which are acknowledged at once.
     pub(crate) fn new(space: Space, max_ack_delay: Duration) -> Received {
         Received {

@@ -149,3 +149,22 @@ fn nobody_is_moved_back_to_version_1() {
     let mut long = seen.iter().filter(|flying| flying.data[0] & 0x80 != 0);
     assert!(long.all(|flying| flying.data[1..5] == Version::V2.0.to_be_bytes()));
 }
+
+#[test]
+fn an_acknowledgement_leaves_before_what_was_announced() {
+    // Q129, RFC 9000 18.2: the timer that sends it may fire late.
+    let plain = TransportConfig {
+        ack_frequency: false,
+        ..TransportConfig::default()
+    };
+    let server = server_config(TransportConfig::default());
+    let mut pair = Pair::with(308, client_config(plain), server);
+    pair.establish();
+    pair.run_for(weir_core::time::Duration::from_millis(300));
+    let begin = pair.now;
+    pair.inject(End::Client, Level::OneRtt, &[1]);
+    let sent = pair.sent.len();
+    pair.run_until(|pair| pair.sent.len() > sent);
+    let waited = pair.now.saturating_duration_since(begin);
+    assert_eq!(waited, weir_core::time::Duration::from_millis(24));
+}
