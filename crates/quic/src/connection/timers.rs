@@ -143,10 +143,12 @@ impl Connection {
     }
 
     /// A server that has used up what it may send to an address not yet validated (RFC 9002
-    /// 6.2.2.1): what is left has no room for a packet.
+    /// 6.2.2.1): what is left has no room for a packet. Or the peer has given no connection ID for
+    /// the path in use (RFC 9000 9.5).
     fn is_blocked(&self) -> bool {
-        let left = self.paths.send_allowance(self.paths.active());
-        self.side.is_server() && left < LEAST_PACKET
+        let path = self.paths.active();
+        let is_limited = self.side.is_server() && self.paths.send_allowance(path) < LEAST_PACKET;
+        is_limited || !self.paths.can_address(path)
     }
 
     fn on_loss_timeout(&mut self, now: Instant) {

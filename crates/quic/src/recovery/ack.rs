@@ -78,7 +78,7 @@ impl Recovery {
         self.detect_lost(now, space, paths, out);
         self.round.finish(now, paths, out);
         if out.acked_packets > 0 && self.peer_validated_address() {
-            self.pto_count = 0;
+            self.reset_pto();
         }
         Ok(())
     }

@@ -443,7 +443,7 @@ impl Recovery {
             discarded: true,
             ..SpaceState::default()
         };
-        self.pto_count = 0;
+        self.reset_pto();
         self.progress_at = now;
     }
 
@@ -521,7 +521,7 @@ impl Recovery {
         if state.eliciting_in_flight == 0 {
             state.loss_time = None;
         }
-        self.pto_count = 0;
+        self.reset_pto();
         self.progress_at = now;
     }
 }

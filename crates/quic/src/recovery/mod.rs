@@ -211,6 +211,8 @@ pub(crate) struct Recovery {
     /// Acknowledgement frequency asked of the peer.
     frequency: AckFrequency,
     pto_count: u32,
+    /// When it expired last, while the count is not 0.
+    expired_at: Option<Instant>,
     confirmed: bool,
     has_handshake_keys: bool,
     /// When something was sent or acknowledged last: the client's probe for a blocked server waits
@@ -235,6 +237,7 @@ impl Recovery {
             skipper: Skipper::new(config.skip_packet_numbers, rng),
             frequency: AckFrequency::default(),
             pto_count: 0,
+            expired_at: None,
             confirmed: false,
             has_handshake_keys: false,
             progress_at: now,
@@ -390,6 +393,12 @@ impl Recovery {
             state.sent.memory().saturating_add(late)
         });
         spaces.fold(self.skipper.memory(), usize::saturating_add)
+    }
+
+    /// The backoff begins anew.
+    fn reset_pto(&mut self) {
+        self.pto_count = 0;
+        self.expired_at = None;
     }
 
     /// Whether the peer has surely validated our address (RFC 9002 section 6.2.2.1): servers need

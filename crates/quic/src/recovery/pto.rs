@@ -80,7 +80,7 @@ impl Recovery {
             if state.eliciting_in_flight == 0 || too_early {
                 continue;
             }
-            let at = state.eliciting_sent_at + self.pto(space, rtt);
+            let at = self.after_expiry(state.eliciting_sent_at, self.pto(space, rtt));
             if first.is_none_or(|(earliest, _)| at < earliest) {
                 first = Some((at, LossTimer::Pto(space)));
             }
@@ -91,10 +91,18 @@ impl Recovery {
         // RFC 9002 section 6.2.2.1, Q61: the server may have sent all that it is allowed to; only
         // another packet from here lets it go on.
         let space = self.deadlock_space();
-        Some((
-            self.progress_at + self.pto(space, rtt),
-            LossTimer::Pto(space),
-        ))
+        let at = self.after_expiry(self.progress_at, self.pto(space, rtt));
+        Some((at, LossTimer::Pto(space)))
+    }
+
+    /// When `pto` after `since` is over; not at once again when it expired and nothing could be sent:
+    /// at its bound it is not doubled any more.
+    fn after_expiry(&self, since: Instant, pto: Duration) -> Instant {
+        let at = since + pto;
+        match self.expired_at {
+            Some(expired) => at.max(expired + pto / 2),
+            None => at,
+        }
     }
 
     /// Where a client sends a packet that frees the server.
@@ -129,6 +137,7 @@ impl Recovery {
             LossTimer::Pto(space) => {
                 self.pto_count = self.pto_count.saturating_add(1);
                 self.progress_at = now;
+                self.expired_at = Some(now);
                 let active = paths.active();
                 if let Some(path) = paths.recovery(active) {
                     path.ecn.on_pto(self.pto_count);

@@ -58,6 +58,21 @@ fn a_steady_round_trip_keeps_a_margin() {
     assert_eq!(end.timer(), Some((end.now + ms(101), HANDSHAKE)));
 }
 
+// Q138, threats C5: where nothing can be sent, a time-out at its bound is not due again at once.
+#[test]
+fn time_outs_without_a_probe_lie_apart() {
+    let mut end = End::measured(Side::Client);
+    end.send(Space::Data);
+    let mut last = end.now;
+    for _ in 0..40 {
+        end.expire();
+        assert!(end.now > last, "{:?}", end.recovery.pto_count());
+        last = end.now;
+    }
+    let (at, _) = end.timer().unwrap();
+    assert_eq!(at, end.now + ms(30_000), "half of the bound");
+}
+
 // Q138
 #[test]
 fn each_time_out_doubles_the_next_and_an_answer_ends_it() {

@@ -47,14 +47,16 @@ pub(super) fn is_unvalidated(connection: &Connection, remote: std::net::SocketAd
     !paths.any(|path| of_path(path.id) == Some(true))
 }
 
-/// Why `wants_transmit` may say yes although nothing came: the path holds what there is.
+/// Why `wants_transmit` may say yes although nothing came: the path holds what there is, or the peer
+/// has given no connection ID for it (RFC 9000 9.5).
 pub(super) fn is_held_back(connection: &mut Connection) -> bool {
     let active = connection.paths.active();
     let size = connection.datagram_size() as u64;
     let allowance = connection.paths.send_allowance(active);
     let pacing = connection.clock.pacing.is_some();
     let window = connection.paths.recovery(active).map(|it| it.window_left());
-    pacing || allowance < size || window.is_none_or(|left| left < size)
+    let is_full = window.is_none_or(|left| left < size);
+    pacing || allowance < size || is_full || !connection.paths.can_address(active)
 }
 
 /// Both ends of a connection agree about credit: nobody believes to have more than was given.

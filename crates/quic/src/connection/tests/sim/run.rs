@@ -150,12 +150,13 @@ impl Run {
     }
 
     /// The server's Retry was answered after its token had expired (RFC 9000 8.1.3), which takes half
-    /// a minute of bad luck.
+    /// a minute of bad luck, or a connection that the server had forgotten before its client knew of it.
     fn is_too_late(&self, reasons: &[Option<CloseReason>; 2]) -> bool {
         let expired = |reason: &CloseReason| reason.code == crate::error::code::INVALID_TOKEN;
         let client = reasons[0].as_ref().is_some_and(expired);
         let late = self.sim.world().now() > Instant::ZERO + Duration::from_secs(20);
-        self.plan.retry && !self.plan.is_reliable() && late && client && reasons[1].is_none()
+        let forgotten = reasons[1].is_none() || self.plan.is_abrupt();
+        self.plan.retry && !self.plan.is_reliable() && late && client && forgotten
     }
 
     fn check_reasons(&self, reasons: &[Option<CloseReason>; 2]) {
