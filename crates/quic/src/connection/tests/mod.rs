@@ -10,6 +10,7 @@
 mod attacks;
 mod basics;
 mod closing;
+mod fairness;
 mod fuzzed;
 mod handshaking;
 mod judge;
