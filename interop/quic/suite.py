@@ -12,6 +12,10 @@ from . import capture, certificates, peers
 from .cases import cases
 
 
+# Fifty handshakes at 30 % loss take minutes, and say by their number what a few transfers say too.
+SLOW = ("handshakeloss", "handshakecorruption")
+
+
 class Place:
     """A run's directory: certificates, files, keys, captures."""
 
@@ -112,7 +116,8 @@ class Suite:
     def run(self, result, quick=False):
         """Every case in every pairing that weir is part of; `result(title, fault)` hears of each."""
         weir, others = self.peers[0], self.peers[1:]
-        pairs = [(weir, weir), *((weir, other) for other in others), *((other, weir) for other in others)]
+        clients = [other for other in others if hasattr(other, "client")]
+        pairs = [(weir, weir), *((weir, other) for other in others), *((other, weir) for other in clients)]
         for client, server in pairs:
             for case in cases():
                 title = f"quic {case.name}: {client.name} client, {server.name} server"
@@ -122,7 +127,8 @@ class Suite:
                 key = (case.name, client.name, server.name)
                 if why:
                     self.results[key] = "–"
-                    self.say(f"left out: {title}: {why}")
+                    continue
+                if quick and case.name in SLOW:
                     continue
                 began = time.monotonic()
                 try:

@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+"""Caddy as a file server over HTTP/3: chooses a free port, writes its configuration, and says where it listens."""
+
+import argparse
+import json
+import os
+import socket
+from pathlib import Path
+
+CONFIG = """{{
+    admin off
+    auto_https off
+    servers {{
+        protocols h1 h2 h3
+    }}
+}}
+https://server:{port} {{
+    bind {bind}
+    tls {cert} {key}
+    root * {www}
+    file_server
+}}
+"""
+
+
+def free_port(address):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.bind((address, 0))
+        return probe.getsockname()[1]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    for option in ("addr", "cert", "key", "www", "work"):
+        parser.add_argument(f"--{option}", required=True)
+    args = parser.parse_args()
+    bind = args.addr.strip("[]")
+    port = free_port(bind)
+    config = Path(args.work) / "Caddyfile"
+    config.write_text(CONFIG.format(port=port, bind=bind, cert=args.cert, key=args.key, www=args.www))
+    os.environ.update(XDG_DATA_HOME=args.work, XDG_CONFIG_HOME=args.work)
+    print(json.dumps({"listening": f"{args.addr}:{port}"}), flush=True)
+    os.execvp("caddy", ["caddy", "run", "--adapter", "caddyfile", "--config", str(config)])
+
+
+if __name__ == "__main__":
+    main()
