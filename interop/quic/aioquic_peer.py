@@ -120,7 +120,8 @@ class Client(QuicConnectionProtocol):
                 words = [(":method", "GET"), (":scheme", "https"), (":authority", authority), (":path", path)]
                 headers = [(name.encode(), value.encode()) for name, value in words]
                 self.http.send_headers(stream, headers, end_stream=True)
-            self.transmit()
+            # After the other requests of this turn, which then share packets.
+            self._loop.call_soon(self.transmit)
             data = await done
             del self.fetching[stream]
             return data

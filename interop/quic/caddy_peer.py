@@ -5,6 +5,8 @@ import argparse
 import json
 import os
 import socket
+import sys
+import tempfile
 from pathlib import Path
 
 CONFIG = """{{
@@ -32,17 +34,20 @@ def free_port(address):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    for option in ("addr", "cert", "key", "www", "work"):
+    parser.add_argument("side", choices=["server"])
+    for option in ("program", "addr", "cert", "key", "www", "keylog"):
         parser.add_argument(f"--{option}", required=True)
     args = parser.parse_args()
-    bind = args.addr.strip("[]")
-    port = free_port(bind)
-    config = Path(args.work) / "Caddyfile"
-    config.write_text(CONFIG.format(port=port, bind=bind, cert=args.cert, key=args.key, www=args.www))
-    os.environ.update(XDG_DATA_HOME=args.work, XDG_CONFIG_HOME=args.work)
-    print(json.dumps({"listening": f"{args.addr}:{port}"}), flush=True)
-    os.execvp("caddy", ["caddy", "run", "--adapter", "caddyfile", "--config", str(config)])
+    address = args.addr.rpartition(":")[0]
+    port = free_port(address.strip("[]"))
+    # It is beside the files, which the caller takes away.
+    work = Path(tempfile.mkdtemp(dir=Path(args.www).parent))
+    config = work / "Caddyfile"
+    config.write_text(CONFIG.format(port=port, bind=address, cert=args.cert, key=args.key, www=args.www))
+    os.environ.update(XDG_DATA_HOME=str(work), XDG_CONFIG_HOME=str(work))
+    print(json.dumps({"listening": f"{address}:{port}"}), flush=True)
+    os.execvp(args.program, [args.program, "run", "--adapter", "caddyfile", "--config", str(config)])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

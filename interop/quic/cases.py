@@ -115,7 +115,8 @@ def ecn(run):
 
 
 def amplification(run):
-    credit = 0
+    """To the letter for weir; what other makes send up to four times is let pass, as the public suite does."""
+    factor, credit = 3 if run.server_is_weir else 4, 0
     for datagram in run.server.datagrams:
         kinds = [packet.kind for packet in datagram.packets]
         if "version-negotiation" in kinds:
@@ -127,7 +128,7 @@ def amplification(run):
         elif "handshake" in kinds:
             return None
         elif "initial" in kinds:
-            credit += 3 * datagram.length
+            credit += factor * datagram.length
     return "the client sent no Handshake packet"
 
 

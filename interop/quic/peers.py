@@ -1,15 +1,15 @@
 """The makes of QUIC: how each is started as a server and as a client, and what it cannot do."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+HTTP3 = "h3"
 
 
 class Weir:
-    name = "weir"
+    name, roles, alpn = "weir", ("server", "client"), None
     cannot = {"server": {}, "client": {}}
 
     def __init__(self, program):
@@ -21,142 +21,108 @@ class Weir:
         any_address = "0.0.0.0" if "preferred-address" in case.ask else address
         command = [self.program, "interop", "server", "--addr", f"{any_address}:0", "--json", "--www", place.www]
         command += ["--cert", place.cert, "--key", place.key, "--keylog", place.keys("server")]
-        ask = case.ask
-        command += ["--retry"] if "retry" in ask else []
-        command += ["--cipher", "chacha20"] if "chacha20" in ask else []
-        command += ["--version", "v2,v1"] if "v2" in ask else []
-        command += ["--preferred-address", "127.0.0.2"] if "preferred-address" in ask else []
+        command += ["--retry"] if "retry" in case.ask else []
+        command += ["--cipher", "chacha20"] if "chacha20" in case.ask else []
+        command += ["--version", "v2,v1"] if "v2" in case.ask else []
+        command += ["--preferred-address", "127.0.0.2"] if "preferred-address" in case.ask else []
         return [str(word) for word in command]
 
     def client(self, case, place, address, paths):
         command = [self.program, "interop", "client", "--connect", address, "--name", "server", "--ca", place.ca]
         command += ["--alpn", case.alpn, "--out", place.got, "--json", "--keylog", place.keys("client")]
         command += ["--timeout", f"{case.secs}s"]
-        ask = case.ask
-        command += ["--cipher", "chacha20"] if "chacha20" in ask else []
+        command += ["--cipher", "chacha20"] if "chacha20" in case.ask else []
+        command += ["--version", "v2,v1", "--begin-with", "v1"] if "v2" in case.ask else []
         for option in ("resume", "early-data", "many", "key-update"):
-            command += [f"--{option}"] if option in ask else []
+            command += [f"--{option}"] if option in case.ask else []
         return [str(word) for word in [*command, *paths]]
 
 
-class Aioquic:
-    name = "aioquic"
-    cannot = {
-        "server": {"connectionmigration": "it offers no preferred address"},
-        "client": {"connectionmigration": "it does not move to a preferred address"},
-    }
+class Peer:
+    """A program of another make. All of them have the same command line; `options` are those of what a case
+    asks for that it knows of, `more` is given to it always."""
 
-    def __init__(self, python):
-        self.python = str(python)
-        code = "import importlib.metadata as m; print(m.version('aioquic'))"
-        found = subprocess.run([self.python, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
-        self.version = found.stdout.strip()
+    def __init__(self, name, version, command, options, cannot, roles=("server", "client"), alpn=None, more=()):
+        self.name, self.version, self.roles, self.alpn = name, version, roles, alpn
+        self.program, self.options, self.more = [str(word) for word in command], options, more
+        self.cannot = {side: {**cannot.get("both", {}), **cannot.get(side, {})} for side in ("server", "client")}
 
-    def common(self, case, place, side):
-        command = [self.python, str(HERE / "aioquic_peer.py"), side, "--keylog", place.keys(side)]
-        command += ["--alpn", case.alpn]
-        for option in ("retry", "chacha20", "v2", "resume", "early-data", "many", "key-update"):
+    def command(self, case, side, given):
+        command = [*self.program, side, *self.more]
+        for option in self.options:
             command += [f"--{option}"] if option in case.ask else []
+        for option, value in given.items():
+            command += [f"--{option}", str(value)]
         return command
 
     def server(self, case, place, address):
-        command = self.common(case, place, "server")
-        command += ["--addr", f"{address}:0", "--cert", place.cert, "--key", place.key, "--www", place.www]
-        return [str(word) for word in command]
+        any_address = "0.0.0.0" if "preferred-address" in case.ask else address
+        given = {"addr": f"{any_address}:0", "cert": place.cert, "key": place.key, "www": place.www}
+        if "preferred-address" in case.ask:
+            given["preferred-address"] = "127.0.0.2"
+        return self.command(case, "server", {**given, **self.common(case, place, "server")})
 
     def client(self, case, place, address, paths):
-        command = self.common(case, place, "client")
-        command += ["--connect", address, "--name", "server", "--ca", place.ca, "--out", place.got]
-        return [str(word) for word in [*command, *paths]]
-
-
-QUIC_GO_CANNOT = {
-    "chacha20": "crypto/tls chooses the suites of TLS 1.3 by itself",
-    "ecn": "this version does not mark packets",
-    "v2": "this version does not negotiate compatible versions",
-    "connectionmigration": "this version does not migrate",
-}
-
-
-class QuicGo:
-    name = "quic-go"
-    cannot = {
-        "server": QUIC_GO_CANNOT,
-        "client": {**QUIC_GO_CANNOT, "keyupdate": "it updates keys by itself, not when asked"},
-    }
-
-    def __init__(self, program, version):
-        self.program, self.version = str(program), version
+        given = {"connect": address, "name": "server", "ca": place.ca, "out": place.got}
+        return [*self.command(case, "client", {**given, **self.common(case, place, "client")}), *paths]
 
     def common(self, case, place, side):
-        command = [self.program, side, "--keylog", place.keys(side), "--alpn", case.alpn]
-        for option in ("retry", "resume", "early-data", "many"):
-            command += [f"--{option}"] if option in case.ask else []
-        return command
-
-    def server(self, case, place, address):
-        command = self.common(case, place, "server")
-        command += ["--addr", f"{address}:0", "--cert", place.cert, "--key", place.key, "--www", place.www]
-        return [str(word) for word in command]
-
-    def client(self, case, place, address, paths):
-        command = self.common(case, place, "client")
-        command += ["--connect", address, "--name", "server", "--ca", place.ca, "--out", place.got]
-        return [str(word) for word in [*command, *paths]]
+        return {"keylog": place.keys(side)} | ({} if self.alpn else {"alpn": case.alpn})
 
 
-class Caddy:
-    """A server for HTTP/3 alone, on quic-go too, but another version of it, and set up as people do."""
-
-    name = "caddy"
-
-    def __init__(self, version):
-        self.version = version
-
-    class All(dict):
-        def get(self, case, default=None):
-            return default if case == "http3" else "it speaks HTTP/3 alone"
-
-    cannot = {"server": All(), "client": All()}
-
-    def server(self, case, place, address):
-        command = [sys.executable, str(HERE / "caddy_peer.py"), "--addr", address, "--work", place.root]
-        command += ["--cert", place.cert, "--key", place.key, "--www", place.www]
-        return [str(word) for word in command]
+NO_V2 = "it has no version 2"
+NO_MARKS = "it does not mark packets"
+NO_PREFERRED = "it has no preferred address"
+ANY_SUITE = "its TLS chooses the suite by itself"
+UPDATES_BY_ITSELF = "it updates keys by itself, not when asked"
 
 
-def aioquic(scratch, say):
-    home = Path(scratch) / "aioquic"
-    python = home / "bin/python3"
-    if not python.exists():
-        say("installing aioquic ..")
-        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
-        command = [str(python), "-m", "pip", "install", "--quiet", "aioquic"]
-        subprocess.run(command, check=True, stdout=sys.stderr)
-    return Aioquic(python)
+def aioquic(python, version):
+    cannot = {"connectionmigration": NO_PREFERRED, "ecn": NO_MARKS}
+    options = ("retry", "chacha20", "v2", "resume", "early-data", "many", "key-update")
+    return Peer("aioquic", version, [python, HERE / "aioquic_peer.py"], options, {"both": cannot})
 
 
-def quic_go(scratch, say):
-    say("building the quic-go peer ..")
-    program = Path(scratch).resolve() / "quic-go-peer"
-    env = {**os.environ, "GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOFLAGS": ""}
-    env["GOCACHE"] = str(Path(scratch).resolve() / "go-cache")
-    subprocess.run(["go", "build", "-o", str(program), "."], cwd=HERE / "go", env=env, check=True)
-    command = ["dpkg-query", "--show", "--showformat", "${Version}", "golang-github-lucas-clemente-quic-go-dev"]
-    return QuicGo(program, subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+def quic_go(program, version):
+    cannot = {"chacha20": ANY_SUITE, "ecn": NO_MARKS, "v2": NO_V2, "connectionmigration": NO_PREFERRED}
+    cannot = {"both": cannot, "client": {"keyupdate": UPDATES_BY_ITSELF}}
+    return Peer("quic-go", version, [program], ("retry", "resume", "early-data", "many"), cannot)
 
 
-def caddy(scratch, say):
-    found = subprocess.run(["caddy", "version"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
-    return Caddy(found.stdout.split()[0])
+def quiche(program, version):
+    cannot = {"chacha20": ANY_SUITE, "ecn": NO_MARKS, "v2": NO_V2, "connectionmigration": NO_PREFERRED}
+    cannot = {"both": cannot, "client": {"keyupdate": UPDATES_BY_ITSELF}}
+    return Peer("quiche", version, [program], ("retry", "resume", "early-data", "many"), cannot)
 
 
-def find(weir, scratch, say):
-    """Those that are there or can be had; what cannot is said."""
-    found = [Weir(weir)]
-    for make in (aioquic, quic_go, caddy):
-        try:
-            found.append(make(scratch, say))
-        except (OSError, subprocess.CalledProcessError) as fault:
-            say(f"{make.__name__.replace('_', '-')} is left out: {fault}")
-    return found
+def ngtcp2(version, server, client):
+    """Two programs, so that two peers have one name."""
+    options = ("retry", "chacha20", "resume", "early-data", "many", "key-update")
+    cannot = {"both": {"v2": "it has a draft of version 2"}}
+    command = [sys.executable, HERE / "ngtcp2_peer.py"]
+    made = []
+    for role, program in (("server", server), ("client", client)):
+        more = ("--program", str(program))
+        made.append(Peer("ngtcp2", version, command, options, cannot, roles=(role,), alpn=HTTP3, more=more))
+    return made
+
+
+def caddy(program, version):
+    """A server on quic-go too, but another version of it, and set up as people do."""
+    cannot = {"chacha20": ANY_SUITE, "ecn": NO_MARKS, "v2": NO_V2, "connectionmigration": NO_PREFERRED}
+    cannot["retry"] = "it has no setting for it"
+    command = [sys.executable, HERE / "caddy_peer.py"]
+    more = ("--program", str(program))
+    return Peer("Caddy", version, command, (), {"both": cannot}, roles=("server",), alpn=HTTP3, more=more)
+
+
+def curl(python, version):
+    cannot = {
+        "chacha20": ANY_SUITE,
+        "v2": NO_V2,
+        "resumption": "it keeps no sessions of HTTP/3",
+        "zerortt": "it keeps no sessions of HTTP/3",
+        "keyupdate": UPDATES_BY_ITSELF,
+    }
+    command = [python, HERE / "curl_peer.py"]
+    return Peer("curl", version, command, ("many",), {"both": cannot}, roles=("client",), alpn=HTTP3)

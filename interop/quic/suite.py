@@ -6,9 +6,10 @@ import signal
 import subprocess
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
-from . import capture, certificates, peers
+from . import capture, certificates, installs
 from .cases import cases
 
 
@@ -32,7 +33,8 @@ class Place:
         """Makes the files anew; the paths that ask for them."""
         names = []
         for number, size in enumerate(case.files):
-            name = f"{number:04}" + os.urandom(case.names // 2).hex()[: case.names - 4]
+            # A letter first: ngtcp2's server makes up a file whose name is a number.
+            name = f"f{number:04}" + os.urandom(case.names // 2).hex()[: case.names - 5]
             (self.www / name).write_bytes(os.urandom(size))
             names.append(name)
         return [f"/{name}" for name in names]
@@ -92,9 +94,9 @@ class Child:
 class Run:
     """What there is to judge of a case: captures on both sides of the network, the client's words."""
 
-    def __init__(self, case, place, lines, lab_port, server_port):
+    def __init__(self, case, place, lines, lab_port, server_port, server_is_weir):
         keys = [place.keys(side) for side in ("client", "server")]
-        self.lines = lines
+        self.lines, self.server_is_weir = lines, server_is_weir
         self.client = capture.Capture(place.root / "client.pcap", keys, lab_port, first=case.packets)
         self.server = capture.Capture(place.root / "server.pcap", keys, server_port, first=case.packets)
 
@@ -104,11 +106,12 @@ def port_of(address):
 
 
 class Suite:
-    def __init__(self, weir, scratch, say, only="", keep=None):
+    def __init__(self, weir, scratch, say, only="", keep=None, wanted=()):
         self.weir, self.say, self.only, self.keep = str(weir), say, only, keep
         self.scratch = Path(scratch)
-        self.peers = peers.find(weir, self.scratch, say)
-        self.certs = self.scratch / "certs"
+        self.peers = installs.find(weir, self.scratch, say, wanted)
+        self.held = tempfile.TemporaryDirectory(dir=self.scratch)
+        self.certs = Path(self.held.name)
         certificates.make(self.certs / "short")
         certificates.make(self.certs / "long", length=7, names=certificates.long_names())
         self.results = {}
@@ -116,10 +119,12 @@ class Suite:
     def run(self, result, quick=False):
         """Every case in every pairing that weir is part of; `result(title, fault)` hears of each."""
         weir, others = self.peers[0], self.peers[1:]
-        clients = [other for other in others if hasattr(other, "client")]
-        pairs = [(weir, weir), *((weir, other) for other in others), *((other, weir) for other in clients)]
+        pairs = [(weir, weir)]
+        pairs += [(weir, other) for other in others if "server" in other.roles]
+        pairs += [(other, weir) for other in others if "client" in other.roles]
         for client, server in pairs:
             for case in cases():
+                case = replace(case, alpn=client.alpn or server.alpn or case.alpn)
                 title = f"quic {case.name}: {client.name} client, {server.name} server"
                 if self.only not in title:
                     continue
@@ -167,7 +172,8 @@ class Suite:
                 child.end()
         if code != 0:
             return f"the client ended with {code}: {fetching.words()} (server: {serving.words()})"
-        return place.judge_files() or self.judge(case, Run(case, place, fetching.lines(), port_of(outside), inside))
+        run = Run(case, place, fetching.lines(), port_of(outside), inside, server.name == self.peers[0].name)
+        return place.judge_files() or self.judge(case, run)
 
     @staticmethod
     def judge(case, run):

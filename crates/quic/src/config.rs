@@ -235,9 +235,13 @@ pub struct ClientConfig {
     pub transport: Arc<TransportConfig>,
     /// Settings of TLS: version 1.3 only, with at least one application protocol.
     pub crypto: Arc<rustls::ClientConfig>,
-    /// Versions in the order of preference. The first is tried; the others are offered for
-    /// compatible version negotiation (RFC 9368 section 2.3).
+    /// Versions in the order of preference. The first is tried, unless `first_version` says
+    /// otherwise; the others are offered for compatible version negotiation (RFC 9368 section 2.3).
     pub versions: Vec<Version>,
+    /// The version to begin with, one of `versions`, when that is not the preferred one: a server
+    /// that speaks both moves the connection to the better one, and one that does not know of it
+    /// need not be asked twice.
+    pub first_version: Option<Version>,
     /// A token that the server gave in an earlier connection (RFC 9000 8.1.3): it spares a round
     /// trip when the server asks for proof of the address. Used once.
     pub token: Option<Bytes>,
@@ -250,6 +254,11 @@ pub struct ClientConfig {
 }
 
 impl ClientConfig {
+    /// The version of the first packet.
+    pub(crate) fn begin_with(&self) -> Option<Version> {
+        self.first_version.or(self.versions.first().copied())
+    }
+
     /// Version 1 first, version 2 offered, nothing remembered.
     #[must_use]
     pub fn new(crypto: Arc<rustls::ClientConfig>) -> ClientConfig {
@@ -257,6 +266,7 @@ impl ClientConfig {
             transport: Arc::default(),
             crypto,
             versions: vec![Version::V1, Version::V2],
+            first_version: None,
             token: None,
             remembered: None,
         }
@@ -284,6 +294,8 @@ pub struct ServerConfig {
     /// first of these that it offers is moved there (RFC 9368 section 2.3), but not to version 1:
     /// with `[V2, V1]` whoever offers version 2 gets it, with `[V1, V2]` the client's choice is kept.
     pub versions: Vec<Version>,
+    /// Whether the client's order of preference decides among `versions`, and not theirs.
+    pub follows_client_versions: bool,
     /// Where clients are asked to move to.
     pub preferred: PreferredAddresses,
     /// What is derived from `crypto` once and used for all connections; [`Default`] to begin with,
@@ -303,6 +315,7 @@ impl ServerConfig {
             transport: Arc::default(),
             crypto,
             versions: vec![Version::V1, Version::V2],
+            follows_client_versions: false,
             preferred: PreferredAddresses::default(),
             derived: DerivedTls::default(),
         }

@@ -65,6 +65,8 @@ func (o options) transport() *quic.Config {
 		HandshakeIdleTimeout: 30 * time.Second,
 		MaxIdleTimeout:       60 * time.Second,
 		MaxIncomingStreams:   100,
+		// Without one, a capture does not show to which connection packets on a new path belong.
+		ConnectionIDLength: 8,
 	}
 }
 

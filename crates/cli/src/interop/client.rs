@@ -66,6 +66,11 @@ fn check(args: &ClientArgs) -> Result<(), Failure> {
             perf::parse(path).map_err(Failure::usage)?;
         }
     }
+    if let Some(first) = args.begin_with
+        && !args.transport.versions().contains(&first.0)
+    {
+        return Err(Failure::usage("--begin-with names none of --version"));
+    }
     if args.paths.is_empty() && args.alpn != Alpn::Siduck {
         return Err(Failure::usage("there is nothing to fetch: name a PATH"));
     }
@@ -254,6 +259,7 @@ async fn endpoint(args: &ClientArgs, instruments: &Instruments) -> Result<Endpoi
     // A client that only asks has nothing that larger packets would carry; probing for them would be
     // most of what it sends.
     config.quic.discover_mtu = args.alpn == Alpn::Perf;
+    config.quic.first_version = args.begin_with.map(|version| version.0);
     let builder = link::builder(Via::Quic, instruments)
         .config(config)
         .roots(files::roots(&args.ca)?)

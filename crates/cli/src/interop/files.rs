@@ -92,15 +92,15 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// The next piece; `None` at the end.
-    pub(super) async fn next(&mut self) -> io::Result<Option<Bytes>> {
+    /// The next piece, and whether it is the last, so that a stream's end goes out with its last bytes.
+    pub(super) async fn next(&mut self) -> io::Result<(Bytes, bool)> {
         let mut piece = BytesMut::with_capacity(PIECE);
         while piece.len() < PIECE {
             if self.file.read_buf(&mut piece).await? == 0 {
-                break;
+                return Ok((piece.freeze(), true));
             }
         }
-        Ok((!piece.is_empty()).then(|| piece.freeze()))
+        Ok((piece.freeze(), false))
     }
 }
 
@@ -146,11 +146,8 @@ mod tests {
         std::os::unix::fs::symlink(dir.join("secret"), www.join("link")).unwrap();
         let www = Www::open(&www).unwrap();
         let (mut file, length) = www.file("/sub/file").await.unwrap();
-        assert_eq!(
-            (file.next().await.unwrap().unwrap().as_ref(), length),
-            (&b"yes"[..], 3)
-        );
-        assert!(file.next().await.unwrap().is_none());
+        let (piece, is_last) = file.next().await.unwrap();
+        assert_eq!((piece.as_ref(), is_last, length), (&b"yes"[..], true, 3));
         for path in [
             "/../secret",
             "/sub/../../secret",

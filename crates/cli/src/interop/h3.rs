@@ -65,8 +65,14 @@ async fn answer(
     }
     loop {
         match file.next().await {
-            Ok(Some(piece)) => stream.send_data(piece).await?,
-            Ok(None) => return stream.finish().await,
+            Ok((piece, is_last)) => {
+                if !piece.is_empty() {
+                    stream.send_data(piece).await?;
+                }
+                if is_last {
+                    return stream.finish().await;
+                }
+            }
             Err(error) => {
                 tracing::warn!("{} cannot be read to its end: {error}", request.uri());
                 stream.stop_stream(Code::H3_INTERNAL_ERROR);

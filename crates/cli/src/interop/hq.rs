@@ -37,8 +37,14 @@ async fn answer(mut send: SendStream, mut recv: RecvStream, www: &Www) -> Result
     };
     loop {
         match file.next().await {
-            Ok(Some(mut piece)) => send.write_chunk(&mut piece).await?,
-            Ok(None) => return send.finish(),
+            Ok((mut piece, is_last)) => {
+                if !piece.is_empty() {
+                    send.write_chunk(&mut piece).await?;
+                }
+                if is_last {
+                    return send.finish();
+                }
+            }
             Err(error) => {
                 tracing::warn!("{path} cannot be read to its end: {error}");
                 send.reset(NO_FILE);

@@ -111,13 +111,8 @@ impl FromStr for VersionArg {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Transport")]
 pub(crate) struct TransportArgs {
-    /// Versions in the order of preference; a client begins with the first
-    #[arg(
-        long = "version",
-        value_delimiter = ',',
-        default_value = "v1,v2",
-        value_name = "V,.."
-    )]
+    /// Versions in the order of preference [default: v1,v2, and a server leaves it to its client]
+    #[arg(long = "version", value_delimiter = ',', value_name = "V,..")]
     versions: Vec<VersionArg>,
 
     /// The one cipher suite that is offered and taken
@@ -146,6 +141,13 @@ pub(crate) struct TransportArgs {
 }
 
 impl TransportArgs {
+    fn versions(&self) -> Vec<Version> {
+        match self.versions.as_slice() {
+            [] => vec![Version::V1, Version::V2],
+            given => given.iter().map(|version| version.0).collect(),
+        }
+    }
+
     fn config(&self) -> Config {
         Config {
             stream_window: self.stream_window,
@@ -153,7 +155,8 @@ impl TransportArgs {
             handshake_timeout: self.handshake_timeout,
             keep_alive: None,
             quic: QuicConfig {
-                versions: self.versions.iter().map(|version| version.0).collect(),
+                versions: self.versions(),
+                follows_client_versions: self.versions.is_empty(),
                 cipher: self.cipher.map(Cipher::from),
                 mtu: Some(self.mtu),
                 idle_timeout: Some(self.idle_timeout),
@@ -266,6 +269,10 @@ pub(crate) struct ClientArgs {
     /// Replace the packet keys as soon as that is permitted
     #[arg(long)]
     pub(crate) key_update: bool,
+
+    /// The version to begin with, when it is not the preferred one
+    #[arg(long, value_name = "V")]
+    pub(crate) begin_with: Option<VersionArg>,
 
     /// Move to another local port after this time, as after a change of networks
     #[arg(long, value_parser = units::parse_time, value_name = "TIME")]

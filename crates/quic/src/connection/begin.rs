@@ -75,7 +75,7 @@ impl Connection {
         server_name: &str,
     ) -> Result<Connection, TransportError> {
         let now = seed.now;
-        let version = config.versions.first().copied().unwrap_or(Version::V1);
+        let version = config.begin_with().unwrap_or(Version::V1);
         let handshake = Handshake::new(
             TlsState::Done,
             seed.local_cid,

@@ -305,7 +305,7 @@ impl Connection {
             Peek::Absent => None,
         };
         let (config, hello) = (Arc::clone(config), std::mem::take(hello));
-        self.choose_version(params.as_deref());
+        self.choose_version(params.as_deref(), config.follows_client_versions);
         let own = self.local_parameters(now, Some(&config));
         let mut encoded = Vec::new();
         let grease = self.config.grease.then_some(&mut self.rng);

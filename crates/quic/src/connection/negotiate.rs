@@ -13,10 +13,11 @@ use crate::wire::transport_parameters::TransportParameters;
 use crate::wire::{ConnectionId, Side, Space, Version};
 
 impl Connection {
-    /// Server: a version that the client offers and this side prefers takes the place of the one
-    /// that the client began with (RFC 9368 2.3). All versions spoken here are compatible. Nobody is
-    /// moved to version 1: who begins with a newer one has its reason to.
-    pub(super) fn choose_version(&mut self, params: Option<&[u8]>) {
+    /// Server: a version that the client offers and this side prefers, or the client when it is
+    /// followed, takes the place of the one that the client began with (RFC 9368 2.3). All versions
+    /// spoken here are compatible. Nobody is moved to version 1: who begins with a newer one has its
+    /// reason to.
+    pub(super) fn choose_version(&mut self, params: Option<&[u8]>, follows_client: bool) {
         let Some(params) = params else { return };
         let Ok(params) = TransportParameters::decode(Side::Client, params) else {
             return;
@@ -24,10 +25,15 @@ impl Connection {
         let Some(information) = params.version_information else {
             return;
         };
-        let preferred = self.handshake.versions.iter().copied();
+        let (own, offered) = (&self.handshake.versions, &information.available);
+        let (preferred, other) = match follows_client {
+            true => (offered, own),
+            false => (own, offered),
+        };
         let chosen = preferred
-            .filter(|version| version.is_supported())
-            .find(|version| information.available.contains(version));
+            .iter()
+            .copied()
+            .find(|version| version.is_supported() && other.contains(version));
         if let Some(version) = chosen
             && version != self.version
             && version != Version::V1

@@ -67,9 +67,8 @@ impl Endpoint {
         server_name: &str,
     ) -> Result<(ConnectionHandle, Connection), ConnectError> {
         config.transport.validate()?;
-        let version = config.versions.first().copied();
-        let version = version.unwrap_or(Version::NEGOTIATION);
-        if !version.is_supported() {
+        let version = config.begin_with().unwrap_or(Version::NEGOTIATION);
+        if !version.is_supported() || !config.versions.contains(&version) {
             return Err(ConnectError::Version(version));
         }
         let begun = self.router.begin(path).ok_or(ConnectError::AddressTaken)?;

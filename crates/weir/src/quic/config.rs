@@ -41,6 +41,11 @@ pub struct QuicConfig {
     pub discover_mtu: bool,
     /// Versions in the order of preference. 1, then 2.
     pub versions: Vec<Version>,
+    /// The version that connections begin with, one of `versions`, when it is not the preferred one.
+    pub first_version: Option<Version>,
+    /// Whether a server takes the version that its client prefers among `versions`, instead of the
+    /// one that it prefers itself (RFC 9368 section 2.3 leaves it the choice).
+    pub follows_client_versions: bool,
     /// Silence after which a connection is over; `None`: keep-alive time and its time-out together,
     /// or 2 minutes without keep-alive.
     pub idle_timeout: Option<Duration>,
@@ -87,6 +92,8 @@ impl Default for QuicConfig {
             mtu: None,
             discover_mtu: true,
             versions: vec![Version::V1, Version::V2],
+            first_version: None,
+            follows_client_versions: false,
             idle_timeout: None,
             max_uni_streams: 1000,
             datagram_buffer: MIB as usize,
@@ -112,6 +119,8 @@ impl fmt::Debug for QuicConfig {
             .field("congestion", &self.congestion)
             .field("mtu", &self.mtu)
             .field("versions", &self.versions)
+            .field("first_version", &self.first_version)
+            .field("follows_client_versions", &self.follows_client_versions)
             .field("idle_timeout", &self.idle_timeout)
             .field("cipher", &self.cipher)
             .field("retry", &self.retry)

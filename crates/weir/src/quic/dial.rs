@@ -47,6 +47,7 @@ fn client_config(inner: &Inner, target: &Target) -> Result<ClientConfig, Connect
     let mut config = ClientConfig::new(tls);
     config.transport = Arc::clone(&inner.quic.transport);
     config.versions.clone_from(&inner.config.quic.versions);
+    config.first_version = inner.config.quic.first_version;
     Ok(config)
 }
 

@@ -136,6 +136,7 @@ pub(crate) fn listen(
     let mut server = ServerConfig::new(inner.server_tls()?);
     server.transport = Arc::clone(&inner.quic.transport);
     server.versions.clone_from(&inner.config.quic.versions);
+    server.follows_client_versions = inner.config.quic.follows_client_versions;
     server.preferred = preferred(inner.config.quic.preferred, socket.local().port());
     let listener = Listener::new(inner, accepted);
     let bound = start(inner, socket, Some((listener, Arc::new(server))))?;

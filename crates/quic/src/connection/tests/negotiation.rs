@@ -39,6 +39,26 @@ fn a_client_that_offers_one_version_is_left_in_it() {
 }
 
 #[test]
+fn a_server_that_follows_takes_the_version_its_client_prefers() {
+    // Q23, RFC 9368 2.3: the choice is the server's, and this one leaves it to the client's order.
+    for (offered, expected) in [
+        ([Version::V1, Version::V2], Version::V1),
+        ([Version::V2, Version::V1], Version::V2),
+    ] {
+        let mut client = client_config(TransportConfig::default());
+        client.versions = offered.to_vec();
+        client.first_version = Some(Version::V1);
+        let mut server = server_config(TransportConfig::default());
+        server.follows_client_versions = true;
+        let mut pair = Pair::with(12, client, server);
+        assert_eq!(pair.client.version(), Version::V1, "what it begins with");
+        pair.establish();
+        assert_eq!(pair.client.version(), expected);
+        assert_eq!(pair.server().version(), expected);
+    }
+}
+
+#[test]
 fn version_2_from_the_first_packet() {
     // Q21
     let mut client = client_config(TransportConfig::default());
