@@ -10,7 +10,7 @@ HTTP3 = "h3"
 
 class Weir:
     name, roles, alpn = "weir", ("server", "client"), None
-    cannot = {"server": {}, "client": {}}
+    cannot = faults = {"server": {}, "client": {}}
 
     def __init__(self, program):
         self.program = str(program)
@@ -38,14 +38,19 @@ class Weir:
         return [str(word) for word in [*command, *paths]]
 
 
-class Peer:
-    """A program of another make. All of them have the same command line; `options` are those of what a case
-    asks for that it knows of, `more` is given to it always."""
+def by_side(said):
+    return {side: {**said.get("both", {}), **said.get(side, {})} for side in ("server", "client")}
 
-    def __init__(self, name, version, command, options, cannot, roles=("server", "client"), alpn=None, more=()):
+
+class Peer:
+    """A program of another make. All of them have the same command line; `options` are those of what a case asks for that it knows
+    of, `more` is given to it always. `cannot` says by side ("server", "client", "both") which cases it cannot do, and why; `faults`
+    which it does wrong itself, at times."""
+
+    def __init__(self, name, version, command, options, cannot, faults=None, roles=("server", "client"), alpn=None, more=()):
         self.name, self.version, self.roles, self.alpn = name, version, roles, alpn
         self.program, self.options, self.more = [str(word) for word in command], options, more
-        self.cannot = {side: {**cannot.get("both", {}), **cannot.get(side, {})} for side in ("server", "client")}
+        self.cannot, self.faults = by_side(cannot), by_side(faults or {})
 
     def command(self, case, side, given):
         command = [*self.program, side, *self.more]
@@ -74,6 +79,7 @@ NO_V2 = "it has no version 2"
 NO_MARKS = "it does not mark packets"
 NO_PREFERRED = "it has no preferred address"
 ANY_SUITE = "its TLS chooses the suite by itself"
+STAYS = "its server does not follow a client to another address"
 UPDATES_BY_ITSELF = "it updates keys by itself, not when asked"
 
 
@@ -85,7 +91,8 @@ def aioquic(python, version):
 
 def quic_go(program, version):
     cannot = {"chacha20": ANY_SUITE, "ecn": NO_MARKS, "v2": NO_V2, "connectionmigration": NO_PREFERRED}
-    cannot = {"both": cannot, "client": {"keyupdate": UPDATES_BY_ITSELF}}
+    stays = {"rebind-port": STAYS, "rebind-addr": STAYS}
+    cannot = {"both": cannot, "client": {"keyupdate": UPDATES_BY_ITSELF}, "server": stays}
     return Peer("quic-go", version, [program], ("retry", "resume", "early-data", "many"), cannot)
 
 
@@ -99,18 +106,23 @@ def ngtcp2(version, server, client):
     """Two programs, so that two peers have one name."""
     options = ("retry", "chacha20", "resume", "early-data", "many", "key-update")
     cannot = {"both": {"v2": "it has a draft of version 2"}}
+    faults = {
+        "handshakecorruption": "a token that a broken packet spoilt ends the connection",
+        "rebind-port": "it acknowledges at the new address before it challenges it",
+        "rebind-addr": "it acknowledges at the new address before it challenges it",
+    }
     command = [sys.executable, HERE / "ngtcp2_peer.py"]
     made = []
     for role, program in (("server", server), ("client", client)):
         more = ("--program", str(program))
-        made.append(Peer("ngtcp2", version, command, options, cannot, roles=(role,), alpn=HTTP3, more=more))
+        made.append(Peer("ngtcp2", version, command, options, cannot, roles=(role,), alpn=HTTP3, more=more, faults={"server": faults}))
     return made
 
 
 def caddy(program, version):
     """A server on quic-go too, but another version of it, and set up as people do."""
     cannot = {"chacha20": ANY_SUITE, "ecn": NO_MARKS, "v2": NO_V2, "connectionmigration": NO_PREFERRED}
-    cannot["retry"] = "it has no setting for it"
+    cannot |= {"retry": "it has no setting for it", "rebind-port": STAYS, "rebind-addr": STAYS}
     command = [sys.executable, HERE / "caddy_peer.py"]
     more = ("--program", str(program))
     return Peer("Caddy", version, command, (), {"both": cannot}, roles=("server",), alpn=HTTP3, more=more)

@@ -6,11 +6,14 @@ import signal
 import subprocess
 import tempfile
 import time
+import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 from . import capture, certificates, installs
 from .cases import cases
+from .report import FAILED, FAULT, PASSED, Results
 
 
 # Fifty handshakes at 30 % loss take minutes, and say by their number what a few transfers say too.
@@ -106,46 +109,72 @@ def port_of(address):
 
 
 class Suite:
-    def __init__(self, weir, scratch, say, only="", keep=None, wanted=()):
-        self.weir, self.say, self.only, self.keep = str(weir), say, only, keep
+    def __init__(self, weir, scratch, say, options):
+        """`options`: `only` a text that a case's line contains, `peers` the wanted makes (all when empty), `keep` a directory,
+        `quick`, and `jobs`, how many cases run at once."""
+        self.weir, self.say, self.options = str(weir), say, options
         self.scratch = Path(scratch)
-        self.peers = installs.find(weir, self.scratch, say, wanted)
+        self.peers = installs.find(weir, self.scratch, say, options.peers)
         self.held = tempfile.TemporaryDirectory(dir=self.scratch)
         self.certs = Path(self.held.name)
         certificates.make(self.certs / "short")
-        certificates.make(self.certs / "long", length=7, names=certificates.long_names())
-        self.results = {}
+        certificates.make(self.certs / "long", length=9, names=certificates.long_names())
+        self.results = Results(self.scratch / "quic-results.json")
+        self.notes = {}
+        if options.only or options.peers or options.quick:
+            self.results.load()
+        self.results.versions |= {peer.name: peer.version for peer in self.peers}
 
-    def run(self, result, quick=False):
-        """Every case in every pairing that weir is part of; `result(title, fault)` hears of each."""
+    def pairs(self):
+        """Those that weir is part of: client and server."""
         weir, others = self.peers[0], self.peers[1:]
-        pairs = [(weir, weir)]
-        pairs += [(weir, other) for other in others if "server" in other.roles]
-        pairs += [(other, weir) for other in others if "client" in other.roles]
-        for client, server in pairs:
-            for case in cases():
-                case = replace(case, alpn=client.alpn or server.alpn or case.alpn)
-                title = f"quic {case.name}: {client.name} client, {server.name} server"
-                if self.only not in title:
-                    continue
-                why = client.cannot["client"].get(case.name) or server.cannot["server"].get(case.name)
-                key = (case.name, client.name, server.name)
-                if why:
-                    self.results[key] = "–"
-                    continue
-                if quick and case.name in SLOW:
-                    continue
-                began = time.monotonic()
-                try:
-                    fault = self.case(case, client, server)
-                except (RuntimeError, OSError, KeyError, ValueError) as error:
-                    fault = f"{type(error).__name__}: {error}"
-                self.results[key] = "✓" if fault is None else "✗"
-                result(f"{title} ({time.monotonic() - began:.1f} s)", fault)
+        yield weir, weir
+        for other in others:
+            if "server" in other.roles:
+                yield weir, other
+            if "client" in other.roles:
+                yield other, weir
+
+    def run(self, result):
+        """Every case in every pairing; `result(title, fault)` hears of each."""
+        with ThreadPoolExecutor(self.options.jobs) as pool:
+            for client, server in self.pairs():
+                for case in cases():
+                    self.begin(pool, result, replace(case, alpn=client.alpn or server.alpn or case.alpn), client, server)
+        self.results.save()
+
+    def begin(self, pool, result, case, client, server):
+        title, key = f"quic {case.name}: {client.name} client, {server.name} server", (case.name, client.name, server.name)
+        known = client.faults["client"].get(case.name) or server.faults["server"].get(case.name)
+        if known:
+            self.notes[key] = known
+        if self.options.only not in title or (self.options.quick and case.name in SLOW):
+            return
+        why = client.cannot["client"].get(case.name) or server.cannot["server"].get(case.name)
+        if why:
+            self.results.found[key] = why
+            return
+
+        def work():
+            began = time.monotonic()
+            try:
+                fault = self.case(case, client, server)
+            except (RuntimeError, OSError, KeyError, ValueError, ElementTree.ParseError) as error:
+                fault = f"{type(error).__name__}: {error}"
+            took = f"({time.monotonic() - began:.1f} s)"
+            if fault is not None and known:
+                self.results.found[key] = FAULT
+                self.say(f"peer {title} {took}: {known}: {fault}")
+                return
+            self.results.found[key] = PASSED if fault is None else FAILED
+            result(f"{title} {took}", fault)
+
+        pool.submit(work)
 
     def case(self, case, client, server):
         certs = self.certs / ("long" if case.chain else "short")
-        kept = self.keep and Path(self.keep) / f"{case.name}-{client.name}-{server.name}"
+        keep = self.options.keep
+        kept = keep and Path(keep) / f"{case.name}-{client.name}-{server.name}"
         if kept:
             subprocess.run(["rm", "-rf", str(kept)], check=True)
             kept.mkdir(parents=True)
@@ -184,15 +213,9 @@ class Suite:
             return f"the server's Initials have versions {versions}"
         return case.rule(run) if case.rule else None
 
-    def matrix(self):
-        """The results as a table in Markdown."""
-        pairs = list(dict.fromkeys((client, server) for _, client, server in self.results))
-        heads = " | ".join(f"{client} → {server}" for client, server in pairs)
-        rows = [f"| case | {heads} |", "|---" * (len(pairs) + 1) + "|"]
-        for case in dict.fromkeys(name for name, _, _ in self.results):
-            cells = " | ".join(self.results.get((case, *pair), "") for pair in pairs)
-            rows.append(f"| {case} | {cells} |")
-        return "\n".join(rows)
+    def table(self):
+        return self.results.table(self.peers[0].name, [case.name for case in cases()])
 
-    def versions(self):
-        return ", ".join(f"{peer.name} {peer.version}" for peer in self.peers)
+    def write(self, docs):
+        """Puts the results into the document."""
+        self.results.write(docs, self.peers[0].name, [case.name for case in cases()], self.notes)

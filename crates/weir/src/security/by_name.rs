@@ -11,6 +11,7 @@ use rustls::client::ClientConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ServerConfig, ServerSessionMemoryCache};
 
+use super::chain::ServerVerifier;
 use super::error::SecurityError;
 use super::tls::Security;
 
@@ -51,8 +52,10 @@ impl Security {
     /// # Errors
     /// The certificate and the key do not belong together, or cannot be read.
     pub(crate) fn by_name(&self, asked: ByName) -> Result<Names, SecurityError> {
-        let client = asked.roots.map(|roots| {
-            let builder = self.client_builder().with_root_certificates(roots);
+        let verifier = asked.roots.map(ServerVerifier::new).transpose()?;
+        let client = verifier.map(|verifier| {
+            let builder = self.client_builder().dangerous();
+            let builder = builder.with_custom_certificate_verifier(Arc::new(verifier));
             let mut config = builder.with_no_client_auth();
             config.alpn_protocols.clone_from(&asked.alpn);
             config.enable_early_data = asked.early_data;

@@ -126,7 +126,7 @@ pub(super) fn public_key_info(certificate: &[u8]) -> Result<&[u8], CertificateEr
     Ok(parse(certificate)?.tbs_certificate.subject_pki.raw)
 }
 
-fn parse(certificate: &[u8]) -> Result<X509Certificate<'_>, CertificateError> {
+pub(super) fn parse(certificate: &[u8]) -> Result<X509Certificate<'_>, CertificateError> {
     if certificate.len() > MAX_CERTIFICATE {
         return Err(CertificateError::Malformed("it is too long"));
     }
@@ -138,7 +138,7 @@ fn parse(certificate: &[u8]) -> Result<X509Certificate<'_>, CertificateError> {
 }
 
 impl Validity {
-    fn of(tbs: &TbsCertificate<'_>) -> Validity {
+    pub(super) fn of(tbs: &TbsCertificate<'_>) -> Validity {
         let validity = &tbs.validity;
         Validity(
             validity.not_before.timestamp(),
@@ -146,7 +146,7 @@ impl Validity {
         )
     }
 
-    fn check(self, now: UnixTime) -> Result<(), CertificateError> {
+    pub(super) fn check(self, now: UnixTime) -> Result<(), CertificateError> {
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         match self {
             Validity(from, _) if now < from => Err(CertificateError::NotValidYet),

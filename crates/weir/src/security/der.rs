@@ -38,16 +38,26 @@ pub(super) fn signature_algorithm(certificate: &[u8]) -> Option<&[u8]> {
     Some(element(rest, Tag::Sequence)?.0)
 }
 
-/// Writes libp2p's SignedKey.
-pub(super) fn write_signed_key(key: &[u8], signature: &[u8]) -> Vec<u8> {
-    let mut contents = tlv(Tag::OctetString, key);
-    contents.extend(tlv(Tag::OctetString, signature));
+/// The contents of a SEQUENCE.
+pub(super) fn sequence(der: &[u8]) -> Option<&[u8]> {
+    only(der, Tag::Sequence)
+}
+
+/// A SEQUENCE with these contents.
+pub(super) fn to_sequence(contents: &[u8]) -> Vec<u8> {
     // Bit 6 of the identifier: constructed.
-    let mut out = tlv(Tag::Sequence, &contents);
+    let mut out = tlv(Tag::Sequence, contents);
     if let Some(identifier) = out.first_mut() {
         *identifier |= 0x20;
     }
     out
+}
+
+/// Writes libp2p's SignedKey.
+pub(super) fn write_signed_key(key: &[u8], signature: &[u8]) -> Vec<u8> {
+    let mut contents = tlv(Tag::OctetString, key);
+    contents.extend(tlv(Tag::OctetString, signature));
+    to_sequence(&contents)
 }
 
 /// One element with a short or a two-byte length, enough for 64 KiB.

@@ -4,6 +4,7 @@
 
 mod by_name;
 mod certificate;
+mod chain;
 mod der;
 mod error;
 mod identity;
