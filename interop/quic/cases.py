@@ -170,8 +170,17 @@ def rebinding_address(run):
 
 
 def migration(run):
-    moved = [line for line in run.lines if line.get("remote", "").startswith("127.0.0.2:") and line.get("migrations", 0) > 0]
-    return fault_unless(moved, "the client did not move to the preferred address")
+    """As after a rebinding, and under connection IDs that were not used before (RFC 9000 section 9.5)."""
+    used, fresh = set(), None
+    for datagram in run.end.datagrams:
+        if not datagram.from_server:
+            ids = {value for packet in datagram.packets for value in packet.raw("quic.dcid")}
+            if datagram.target[0] == "127.0.0.2" and fresh is None and ids:
+                fresh = not ids & used
+            used |= ids
+    if fresh is None:
+        return "the client did not move to the preferred address"
+    return fault_unless(fresh, "the client's first packet there has a connection ID that it used before")
 
 
 def cases():

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from curl_cffi import AsyncSession, CurlHttpVersion, CurlOpt
 
-PARALLEL = 100
+# Below what servers permit at once: libcurl opens another connection where one is full.
+PARALLEL = 50
 
 
 async def fetch(session, args, path, slots):

@@ -42,7 +42,8 @@ def server(args):
 def fetch(args, paths, more=()):
     host, _, port = args.connect.rpartition(":")
     command = [args.program, *QUIET, "--download", args.out, "--sni", args.name, "--exit-on-all-streams-close"]
-    command += ["--handshake-timeout=60s", "--timeout=60s", *more]
+    # Its probes for larger packets would count as what it sends.
+    command += ["--handshake-timeout=60s", "--timeout=60s", *(["--no-pmtud"] if args.early_data else []), *more]
     command += ["--ciphers", CHACHA20] if args.chacha20 else []
     command += ["--key-update=100ms"] if args.key_update else []
     command += [host.strip("[]"), port, *(f"https://{args.name}:{port}{path}" for path in paths)]

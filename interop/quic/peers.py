@@ -25,7 +25,11 @@ class Weir:
         command += ["--cipher", "chacha20"] if "chacha20" in case.ask else []
         command += ["--version", "v2,v1"] if "v2" in case.ask else []
         command += ["--preferred-address", "127.0.0.2"] if "preferred-address" in case.ask else []
-        return [str(word) for word in command]
+        return [str(word) for word in [*command, *self.pcap(case, place)]]
+
+    def pcap(self, case, place):
+        """The preferred address is not behind the network: what goes there is seen by an end alone."""
+        return ["--pcap", place.root / "end.pcap"] if "preferred-address" in case.ask else []
 
     def client(self, case, place, address, paths):
         command = [self.program, "interop", "client", "--connect", address, "--name", "server", "--ca", place.ca]
@@ -35,7 +39,7 @@ class Weir:
         command += ["--version", "v2,v1", "--begin-with", "v1"] if "v2" in case.ask else []
         for option in ("resume", "early-data", "many", "key-update"):
             command += [f"--{option}"] if option in case.ask else []
-        return [str(word) for word in [*command, *paths]]
+        return [str(word) for word in [*command, *self.pcap(case, place), *paths]]
 
 
 def by_side(said):
@@ -135,6 +139,7 @@ def curl(python, version):
         "resumption": "it keeps no sessions of HTTP/3",
         "zerortt": "it keeps no sessions of HTTP/3",
         "keyupdate": UPDATES_BY_ITSELF,
+        "ecn": NO_MARKS,
     }
     command = [python, HERE / "curl_peer.py"]
     return Peer("curl", version, command, ("many",), {"both": cannot}, roles=("client",), alpn=HTTP3)

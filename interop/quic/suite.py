@@ -20,6 +20,15 @@ from .report import FAILED, FAULT, PASSED, Results
 SLOW = ("handshakeloss", "handshakecorruption")
 
 
+def add_options(parser):
+    """What the suite wants to know."""
+    parser.add_argument("--only", default="", help="only the cases whose line contains this")
+    parser.add_argument("--peers", default=[], type=lambda names: names.split(","), help="QUIC with these makes alone")
+    parser.add_argument("--keep", help="keep captures, keys and words of every QUIC case in this directory")
+    parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), help="QUIC cases that run at once")
+    parser.add_argument("--docs", action="store_true", help="write the table of QUIC cases into docs/interop.md")
+
+
 class Place:
     """A run's directory: certificates, files, keys, captures."""
 
@@ -102,6 +111,8 @@ class Run:
         self.lines, self.server_is_weir = lines, server_is_weir
         self.client = capture.Capture(place.root / "client.pcap", keys, lab_port, first=case.packets)
         self.server = capture.Capture(place.root / "server.pcap", keys, server_port, first=case.packets)
+        end = place.root / "end.pcap"
+        self.end = capture.Capture(end, keys, server_port, first=case.packets) if end.exists() else None
 
 
 def port_of(address):

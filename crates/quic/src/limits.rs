@@ -117,6 +117,9 @@ pub const MAX_FOREIGN_TICKETS: usize = 8;
 /// Handshake bytes ahead of what TLS has read that are kept, for each level (RFC 9000 section 7.5
 /// asks for 4,096 at least; certificate chains are larger).
 pub const MAX_CRYPTO_BUFFER: u64 = 64 * 1024;
+/// How often a server says its handshake bytes again because of what its client asks (RFC 9002
+/// section 6.2.3), before a time-out makes it.
+pub(crate) const MAX_HASTENED: u8 = 4;
 /// Packets kept until their keys come (RFC 9001 section 5.7) ...
 pub const MAX_HELD_DATAGRAMS: usize = 16;
 /// ... and their bytes together.

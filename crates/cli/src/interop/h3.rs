@@ -58,13 +58,15 @@ async fn answer(
     let Ok((mut file, length)) = www.file(request.uri().path()).await else {
         return end(&mut stream, Response::builder(), StatusCode::NOT_FOUND).await;
     };
+    // The head goes with the first bytes, in one packet when that holds all.
+    let mut next = file.next().await;
     let response = Response::builder().header(CONTENT_LENGTH, length);
     send_head(&mut stream, response, StatusCode::OK).await?;
     if !with_body {
         return stream.finish().await;
     }
     loop {
-        match file.next().await {
+        match next {
             Ok((piece, is_last)) => {
                 if !piece.is_empty() {
                     stream.send_data(piece).await?;
@@ -79,6 +81,7 @@ async fn answer(
                 return Ok(());
             }
         }
+        next = file.next().await;
     }
 }
 

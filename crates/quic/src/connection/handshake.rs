@@ -8,6 +8,7 @@ use weir_core::buf::{Assembler, Chunks, SendBuffer};
 use weir_core::time::Instant;
 
 use super::begin::stream_limits;
+use super::hasten::Hasten;
 use super::{Connection, Event, State};
 use crate::cid::ResetToken;
 use crate::config::ServerConfig;
@@ -44,6 +45,8 @@ pub(super) struct Handshake {
     pub(super) heard: bool,
     /// Client: the server has answered the ClientHello, or has changed the version.
     pub(super) is_version_settled: bool,
+    /// What was said again before its time.
+    pub(super) hasten: Hasten,
     /// The versions that this side speaks, the preferred one first.
     pub(super) versions: Vec<Version>,
     /// The version of the first Initial.
@@ -180,6 +183,7 @@ impl Handshake {
             token: Bytes::new(),
             heard: false,
             is_version_settled: false,
+            hasten: Hasten::default(),
             versions,
             first_version,
             zero_rtt: ZeroRtt::None,
@@ -331,6 +335,9 @@ impl Connection {
                 break;
             };
             self.queue_crypto(level, &bytes);
+            if level == Level::Initial {
+                self.on_handshake_said(now);
+            }
             self.take_peer_parameters(now)?;
             if let Some(change) = change {
                 if matches!(change, KeyChange::Handshake { .. }) {

@@ -20,6 +20,7 @@ mod drops;
 mod event;
 mod frames;
 mod handshake;
+mod hasten;
 mod negotiate;
 mod packet;
 mod paths;

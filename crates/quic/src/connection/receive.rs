@@ -404,6 +404,7 @@ impl Connection {
             self.received(arrival.space)
                 .on_packet(now, pn, content.ack_eliciting, arrival.ecn);
         }
+        self.hasten(now, arrival.kind, content.ack_eliciting);
         if arrival.kind == PacketType::OneRtt {
             self.clock.expects |= content.ack_eliciting && self.side.is_client();
             // RFC 9000 17.4: reordered packets do not turn it back.

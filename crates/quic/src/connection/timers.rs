@@ -163,6 +163,7 @@ impl Connection {
                 self.outbox.probes = self.outcome.probes;
                 self.paths.on_pto(now, self.recovery.pto_count());
                 self.resend_oldest(now);
+                self.handshake.hasten.on_timeout(now);
                 self.take_path_events(now);
             }
             None => {}

@@ -34,8 +34,7 @@ impl Connection {
         if gate == Gate::AckOnly {
             return false;
         }
-        let probes = self.outbox.probes.get(space.index()).copied();
-        if probes.unwrap_or(0) > 0 {
+        if self.probes(space) > 0 {
             return true;
         }
         match level {
@@ -82,6 +81,11 @@ impl Connection {
             let elicits_from = data.len();
             match packet.level {
                 Level::Initial | Level::Handshake => {
+                    // What the first probe said the second says again: either may be lost.
+                    if self.probes(packet.space) > 0 && !self.handshake.crypto_pending(packet.space)
+                    {
+                        self.say_again(packet.space);
+                    }
                     self.write_crypto(packet.space, end, data);
                 }
                 Level::ZeroRtt => {
@@ -103,10 +107,15 @@ impl Connection {
         data.len() > before
     }
 
+    /// Probes of a time-out that are still to be sent.
+    fn probes(&self, space: Space) -> u8 {
+        let probes = self.outbox.probes.get(space.index());
+        probes.copied().unwrap_or(0)
+    }
+
     fn has_frames_besides_ack(&self, level: Level) -> bool {
         let space = level.space();
-        let probes = self.outbox.probes.get(space.index()).copied();
-        probes.unwrap_or(0) > 0
+        self.probes(space) > 0
             || match level {
                 Level::Initial | Level::Handshake => self.handshake.crypto_pending(space),
                 Level::ZeroRtt => true,

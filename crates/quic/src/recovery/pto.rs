@@ -160,6 +160,8 @@ impl Recovery {
                 // With nothing in flight one packet is enough to free the server.
                 true if !waits => 1,
                 true => PROBES,
+                // They share datagrams with the Initial packets, which are expanded anyhow.
+                false if waits && expired == Space::Initial && space == Space::Handshake => PROBES,
                 false if waits && expired != Space::Data => 1,
                 false => 0,
             };

@@ -199,7 +199,7 @@ fn a_handshake_probes_all_spaces_that_wait() {
     end.send(Space::Handshake);
     end.send(Space::Data);
     assert_eq!(end.expire(), INITIAL);
-    assert_eq!(end.out.probes, [2, 1, 1]);
+    assert_eq!(end.out.probes, [2, 2, 1]);
     assert_eq!(end.out.resend.len(), 3);
 }
 

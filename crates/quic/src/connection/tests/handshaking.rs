@@ -1,17 +1,19 @@
 //! Handshakes: keys and when they go, sizes, confirmation, what is lost.
 
+use std::sync::{Arc, Mutex};
+
 use weir_core::time::Duration;
 
 use super::closing::handshake_keys;
 use super::judge::assert_open;
 use super::packets::{kinds, watch};
-use super::pair::{End, Pair, client_config, server_config};
+use super::pair::{End, Flying, Pair, client_config, server_config};
 use crate::config::TransportConfig;
 use crate::connection::Event;
 use crate::crypto::Level;
-use crate::limits::{AMPLIFICATION_FACTOR, MIN_DATAGRAM};
+use crate::limits::{AMPLIFICATION_FACTOR, MAX_HASTENED, MIN_DATAGRAM};
 use crate::wire::Version;
-use crate::wire::header::PacketType;
+use crate::wire::header::{FixedBit, Packet, PacketType};
 
 #[test]
 fn a_client_drops_initial_keys_when_it_sends_handshake() {
@@ -287,4 +289,88 @@ fn datagrams_do_not_block_and_the_oldest_goes() {
         got.len() <= 3 && got.ends_with(&[9]) && !got.contains(&0),
         "{got:?}"
     );
+}
+
+/// A server whose flight was lost, some time after it was sent, and what it sends from then on.
+fn unheard_server(seed: u64) -> (Pair, Arc<Mutex<Vec<Flying>>>) {
+    let mut pair = Pair::new(seed);
+    pair.filter = Some(Box::new(|flying| flying.to == End::Server));
+    pair.run_until(|pair| pair.server.is_some());
+    pair.run_for(Duration::from_millis(300));
+    let seen = watch(&mut pair);
+    let mut keep = pair.filter.take().unwrap();
+    pair.filter = Some(Box::new(move |flying| {
+        let _ = keep(flying);
+        false
+    }));
+    (pair, seen)
+}
+
+/// How many datagrams of the server have handshake bytes for the client.
+fn flights(seen: &Arc<Mutex<Vec<Flying>>>) -> usize {
+    let seen = seen.lock().unwrap();
+    let from_server = seen.iter().filter(|flying| flying.to == End::Client);
+    let has_all = [PacketType::Initial, PacketType::Handshake];
+    from_server
+        .filter(|flying| kinds(&flying.data).starts_with(&has_all))
+        .count()
+}
+
+#[test]
+fn a_client_that_asks_again_gets_the_flight_before_the_time_out() {
+    // RFC 9002 6.2.3: a PING in an Initial packet, as from a client whose ClientHello was acknowledged.
+    let (mut pair, seen) = unheard_server(185);
+    pair.inject(End::Client, Level::Initial, &[1]);
+    pair.run_for(Duration::from_millis(10));
+    assert_eq!(flights(&seen), 1);
+    pair.inject(End::Client, Level::Initial, &[1]);
+    pair.run_for(Duration::from_millis(10));
+    assert_eq!(flights(&seen), 1, "it has just been said");
+}
+
+#[test]
+fn a_client_that_asks_for_ever_is_answered_a_few_times() {
+    // RFC 9002 6.2.3: for a limited number of times.
+    let (mut pair, seen) = unheard_server(186);
+    for _ in 0..40 {
+        pair.inject(End::Client, Level::Initial, &[1]);
+        pair.run_for(Duration::from_millis(260));
+    }
+    // In ten seconds time-outs of 1, 2 and 4 seconds pass, with two datagrams each.
+    let most = usize::from(MAX_HASTENED) + 3 * 2;
+    let count = flights(&seen);
+    assert!(
+        (usize::from(MAX_HASTENED)..=most).contains(&count),
+        "{count}"
+    );
+}
+
+#[test]
+fn both_probes_of_a_time_out_have_handshake_bytes() {
+    // RFC 9002 6.2.4: two datagrams, and either may be lost.
+    let mut pair = Pair::new(187);
+    let is_lost = |flying: &Flying| {
+        flying.to == End::Server && kinds(&flying.data).contains(&PacketType::Handshake)
+    };
+    pair.filter = Some(Box::new(move |flying| !is_lost(flying)));
+    pair.run_until(|pair| !pair.client.is_handshaking());
+    let seen = watch(&mut pair);
+    let mut keep = pair.filter.take().unwrap();
+    pair.filter = Some(Box::new(move |flying| {
+        let _ = keep(flying);
+        !is_lost(flying)
+    }));
+    let count = || {
+        let seen = seen.lock().unwrap();
+        // A PING would make a packet of some forty bytes, a Finished message has that many itself.
+        let says = |flying: &&Flying| {
+            let packet = Packet::parse(&flying.data, 8, FixedBit::Any).unwrap();
+            packet.kind == PacketType::Handshake && packet.packet_len > 70
+        };
+        let from_client = seen.iter().filter(|flying| flying.to == End::Server);
+        from_client.filter(says).count()
+    };
+    pair.run_until(|_| count() > 0);
+    pair.run_for(Duration::from_millis(1));
+    assert_eq!(count(), 2);
 }
