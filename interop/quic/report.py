@@ -1,6 +1,7 @@
 """The results: kept from run to run, and as the table of docs/interop.md."""
 
 import json
+import threading
 from pathlib import Path
 
 BEGIN, END = "<!-- made by interop/run: begin -->", "<!-- made by interop/run: end -->"
@@ -12,7 +13,7 @@ class Results:
     """What became of each case: by case, client and server, one of the words above, or why it was left out."""
 
     def __init__(self, path):
-        self.path, self.found, self.versions = Path(path), {}, {}
+        self.path, self.found, self.versions, self.lock = Path(path), {}, {}, threading.Lock()
 
     def load(self):
         """What earlier runs found, where there were any."""
@@ -20,6 +21,12 @@ class Results:
             kept = json.loads(self.path.read_text())
             self.found = {tuple(key): value for key, value in kept["found"]}
             self.versions = kept["versions"]
+
+    def put(self, key, value):
+        """Keeps a result, also for later runs."""
+        with self.lock:
+            self.found[key] = value
+            self.save()
 
     def save(self):
         kept = {"found": [[list(key), value] for key, value in self.found.items()], "versions": self.versions}

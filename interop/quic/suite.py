@@ -152,7 +152,6 @@ class Suite:
             for client, server in self.pairs():
                 for case in cases():
                     self.begin(pool, result, replace(case, alpn=client.alpn or server.alpn or case.alpn), client, server)
-        self.results.save()
 
     def begin(self, pool, result, case, client, server):
         title, key = f"quic {case.name}: {client.name} client, {server.name} server", (case.name, client.name, server.name)
@@ -163,7 +162,7 @@ class Suite:
             return
         why = client.cannot["client"].get(case.name) or server.cannot["server"].get(case.name)
         if why:
-            self.results.found[key] = why
+            self.results.put(key, why)
             return
 
         def work():
@@ -174,10 +173,10 @@ class Suite:
                 fault = f"{type(error).__name__}: {error}"
             took = f"({time.monotonic() - began:.1f} s)"
             if fault is not None and known:
-                self.results.found[key] = FAULT
+                self.results.put(key, FAULT)
                 self.say(f"peer {title} {took}: {known}: {fault}")
                 return
-            self.results.found[key] = PASSED if fault is None else FAILED
+            self.results.put(key, PASSED if fault is None else FAILED)
             result(f"{title} {took}", fault)
 
         pool.submit(work)

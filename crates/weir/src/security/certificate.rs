@@ -88,7 +88,7 @@ pub(super) struct Verified {
 
 /// The first and the last second in which a certificate is valid, since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Validity(i64, i64);
+pub(super) struct Validity(i64, i64);
 
 impl Verified {
     /// What time does to a certificate.
