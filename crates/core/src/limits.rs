@@ -31,7 +31,7 @@ pub const LARGEST_CHUNK: usize = 64 * 1024;
 pub const COPY_BELOW: usize = 1024;
 
 /// How much of each chunk size one connection keeps for its next stream, in bytes, ...
-pub const FREE_CHUNK_BYTES: usize = 64 * 1024;
+pub const FREE_CHUNK_BYTES: usize = 256 * 1024;
 /// ... but never fewer chunks than this ...
 pub const MIN_FREE_CHUNKS: usize = 4;
 /// ... nor more.

@@ -492,6 +492,7 @@ impl Connection {
         self.discard_space(now, Space::Handshake);
         self.events.push_back(Event::Confirmed);
         self.handshake.token = Bytes::new();
+        self.handshake.rest();
         self.paths.on_handshake_confirmed(now);
         self.take_path_events(now);
         if self.side == Side::Server {

@@ -16,6 +16,7 @@ impl Connection {
         for frame in &outcome.lost {
             self.on_frame_lost(now, space, frame);
         }
+        self.streams.after_acks();
         self.trace_lost(now, space, &outcome);
         let lost = outcome.lost_packets.len() as u64;
         self.stats.packets_lost = self.stats.packets_lost.saturating_add(lost);

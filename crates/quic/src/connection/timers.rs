@@ -124,7 +124,7 @@ impl Connection {
             return;
         }
         self.clock.rest = None;
-        self.handshake.rest();
+        self.streams.rest();
         self.recovery.release_memory();
         self.paths.release_memory();
         self.log = Vec::new();

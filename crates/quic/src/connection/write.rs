@@ -93,7 +93,7 @@ impl Connection {
                 }
                 Level::OneRtt => {
                     self.write_crypto(Space::Data, end, data);
-                    self.write_control(now, end, data);
+                    self.write_control(now, end, packet.start == 0, data);
                     packet.has_open_end = self.write_application(now, end, fills_datagram, data);
                 }
             }
@@ -178,7 +178,7 @@ impl Connection {
     }
 
     /// Frames of the connection itself, in the order in which the peer needs them.
-    fn write_control(&mut self, now: Instant, end: usize, data: &mut Vec<u8>) {
+    fn write_control(&mut self, now: Instant, end: usize, is_first: bool, data: &mut Vec<u8>) {
         let room = |data: &Vec<u8>| end.saturating_sub(data.len());
         if room(data) >= 1
             && let Some(_once) = self.outbox.handshake_done.poll()
@@ -194,7 +194,10 @@ impl Connection {
             encode::new_token(data, &self.outbox.token);
             self.log.push(SentFrame::NewToken);
         }
-        self.write_ack_frequency(now, end, data);
+        if is_first {
+            // What it goes by changes with acknowledgements, not within a batch.
+            self.write_ack_frequency(now, end, data);
+        }
     }
 
     /// RETIRE_CONNECTION_ID and NEW_CONNECTION_ID.

@@ -147,9 +147,6 @@ impl Streams {
             }
             if freed > 0 {
                 self.held.sub(&self.memory, freed);
-                if !self.starved.is_empty() {
-                    self.wake_starved();
-                }
             }
         }
         let Some(stream) = self.slots.get_mut(key) else {

@@ -34,6 +34,11 @@ pub(super) struct News {
 }
 
 impl News {
+    /// Gives back what is not in use.
+    pub(super) fn rest(&mut self) {
+        self.queue.shrink_to_fit();
+    }
+
     pub(super) fn new() -> News {
         News {
             queue: VecDeque::new(),

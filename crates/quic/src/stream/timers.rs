@@ -99,6 +99,22 @@ impl Streams {
     }
 }
 
+impl Streams {
+    /// Nothing happened for a while: without streams, nothing is kept for the next ones.
+    pub(crate) fn rest(&mut self) {
+        if self.slots.len() > 0 {
+            return;
+        }
+        self.buffers.trim();
+        self.held.trim(&self.memory);
+        self.starved.shrink_to_fit();
+        self.out.control.shrink_to_fit();
+        self.out.waiting.shrink_to_fit();
+        self.by_id.clear();
+        self.news.rest();
+    }
+}
+
 /// Whether the time has come; it is over then.
 fn due(at: &mut Option<Instant>, now: Instant) -> bool {
     let due = at.is_some_and(|at| at <= now);

@@ -211,6 +211,14 @@ impl Streams {
         WriteError::Blocked
     }
 
+    /// All that an acknowledgement brought was told: who waits for the memory of what arrived goes on.
+    #[inline]
+    pub(crate) fn after_acks(&mut self) {
+        if !self.starved.is_empty() {
+            self.wake_starved();
+        }
+    }
+
     /// Memory may have come free: writers that wait for it are woken, the first first, as far as what
     /// is free goes and as far as they may queue more.
     pub(super) fn wake_starved(&mut self) {

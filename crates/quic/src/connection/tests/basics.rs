@@ -86,7 +86,7 @@ fn a_quiet_connection_gives_memory_back_once() {
     let inbound = pair.accept_stream(End::Server);
     pair.read_all(End::Server, inbound);
     pair.run_idle();
-    pair.run_for(Duration::from_millis(500));
+    pair.run_for(Duration::from_millis(40));
     let busy = pair.client.recovery.memory();
     pair.run_for(Duration::from_secs(2));
     assert!(pair.client.recovery.memory() < busy);

@@ -143,6 +143,7 @@ impl End {
             .log
             .iter()
             .for_each(|frame| self.streams.on_acked(frame));
+        self.streams.after_acks();
     }
 
     pub(super) fn lost(&mut self, packet: &Packet) {
