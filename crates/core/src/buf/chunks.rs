@@ -75,7 +75,8 @@ pub(super) struct Page {
 ///
 /// Not for many threads: whoever drives the buffers owns it, and no lock is on the way of a byte.
 pub struct Chunks {
-    free: [VecDeque<Chunk>; CLASSES],
+    /// By size; none where nothing was ever given back.
+    free: Vec<VecDeque<Chunk>>,
     pages: Vec<Box<Page>>,
     /// Bytes of chunks taken and not given back.
     in_use: usize,
@@ -90,7 +91,7 @@ impl Chunks {
     #[must_use]
     pub fn new(ample: usize) -> Chunks {
         Chunks {
-            free: core::array::from_fn(|_| VecDeque::new()),
+            free: Vec::new(),
             pages: Vec::new(),
             in_use: 0,
             ample,
@@ -132,7 +133,7 @@ impl Chunks {
 
     /// Frees what is kept: for a connection that fell idle.
     pub fn trim(&mut self) {
-        self.free = core::array::from_fn(|_| VecDeque::new());
+        self.free = Vec::new();
         self.pages = Vec::new();
     }
 
@@ -165,6 +166,9 @@ impl Chunks {
     pub(super) fn give(&mut self, mut chunk: Chunk) {
         self.in_use = self.in_use.saturating_sub(chunk.size);
         chunk.data.clear();
+        if self.free.is_empty() {
+            self.free.resize_with(CLASSES, VecDeque::new);
+        }
         let Some(free) = self.free.get_mut(class(chunk.size)) else {
             return;
         };

@@ -102,7 +102,7 @@ impl Streams {
 impl Streams {
     /// Nothing happened for a while: without streams, nothing is kept for the next ones.
     pub(crate) fn rest(&mut self) {
-        if self.slots.len() > 0 {
+        if !self.slots.is_empty() {
             return;
         }
         self.buffers.trim();

@@ -17,7 +17,9 @@ type Fingerprint = [u8; 32];
 
 /// A table without chains: a newcomer takes the place that its fingerprint names, so strangers with
 /// any number of certificates cost others a verification and never memory.
-pub(super) struct Known(Mutex<Box<[Option<(Fingerprint, Verified)>]>>);
+pub(super) struct Known(Mutex<Box<[Place]>>);
+
+type Place = Option<(Fingerprint, Verified)>;
 
 impl Default for Known {
     fn default() -> Self {
