@@ -161,16 +161,8 @@ impl Connection {
             ecn: config.ecn,
             skip_packet_numbers: true,
         };
-        let path_config = PathConfig {
-            side,
-            mtu_bound: match config.discover_mtu {
-                true => u16::try_from(config.max_datagram).unwrap_or(u16::MAX),
-                false => MIN_DATAGRAM as u16,
-            },
-            migration: config.migration,
-            recovery: recovery_config,
-            seed: rng::next_u64(&mut rng),
-        };
+        let seed_of_paths = rng::next_u64(&mut rng);
+        let path_config = path_config(side, &config, recovery_config, seed_of_paths);
         let limits = AeadLimits {
             update_after: config.key_update_after,
             ..AeadLimits::default()
@@ -201,17 +193,7 @@ impl Connection {
             local_cids: LocalCids::new(now, seed.local_cid, seed.generator, seed.reset_key),
             peer: Box::default(),
             outbox: Outbox::default(),
-            clock: Clock {
-                started: now,
-                received: now,
-                idle_from: now,
-                alive_from: now,
-                eliciting_sent: false,
-                pacing: None,
-                rest: None,
-                early_keys: None,
-                expects: false,
-            },
+            clock: Clock::new(now),
             log: Vec::new(),
             outcome: Outcome::default(),
             events: VecDeque::new(),
@@ -308,6 +290,42 @@ impl Connection {
             self.datagrams
                 .set_peer_max_frame_size(remembered.max_datagram_frame_size);
             self.handshake.zero_rtt = ZeroRtt::Sent(Box::new(*remembered));
+        }
+    }
+}
+
+/// What the paths are built with.
+fn path_config(
+    side: Side,
+    config: &TransportConfig,
+    recovery: RecoveryConfig,
+    seed: u64,
+) -> PathConfig {
+    PathConfig {
+        side,
+        mtu_bound: match config.discover_mtu {
+            true => u16::try_from(config.max_datagram).unwrap_or(u16::MAX),
+            false => MIN_DATAGRAM as u16,
+        },
+        migration: config.migration,
+        recovery,
+        seed,
+    }
+}
+
+impl Clock {
+    /// That of a connection that begins now.
+    fn new(now: Instant) -> Clock {
+        Clock {
+            started: now,
+            received: now,
+            idle_from: now,
+            alive_from: now,
+            eliciting_sent: false,
+            pacing: None,
+            rest: None,
+            early_keys: None,
+            expects: false,
         }
     }
 }
