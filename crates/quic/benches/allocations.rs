@@ -25,8 +25,8 @@ const BATCHES: usize = 4;
 /// A packet in so many may come with an allocation: rare things, such as a change of windows or a lost packet, are no steady state.
 const RARE: u64 = 10_000;
 /// With more streams in turn than a connection keeps free chunks for (`FREE_CHUNK_BYTES` in weir-core), streams begin new chunks: one
-/// for some 16 packets. This only keeps it from becoming worse.
-const OFTEN: u64 = 10;
+/// for some 50 packets. This only keeps it from becoming worse.
+const OFTEN: u64 = 40;
 
 /// Streams from the client to the server.
 struct Transfer {
