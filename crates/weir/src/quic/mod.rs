@@ -196,7 +196,8 @@ fn start(
     let router = Router::new(config, randomness()?).map_err(|error| error.to_string())?;
     let hub = Arc::new(Hub::new(clock, router, Arc::clone(&inner.quic.routes)));
     let local = Mutex::new(socket.local());
-    tokio::spawn(Shard::new(Arc::clone(&hub), socket, listener).run());
+    let busy_poll = inner.config.quic.busy_poll;
+    tokio::spawn(Shard::new(Arc::clone(&hub), socket, listener, busy_poll).run());
     Ok(Bound { hub, local })
 }
 

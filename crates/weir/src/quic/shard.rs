@@ -59,6 +59,9 @@ pub(super) struct Shard {
     is_closed: bool,
     /// The engines' time in this turn.
     now: Instant,
+    /// How long the task does not sleep after something happened, and until when that is.
+    busy_poll: Duration,
+    busy_until: Instant,
     scratch: Scratch,
 }
 
@@ -90,7 +93,12 @@ enum Served {
 }
 
 impl Shard {
-    pub(super) fn new(hub: Arc<Hub>, socket: Socket, listener: Option<Listener>) -> Self {
+    pub(super) fn new(
+        hub: Arc<Hub>,
+        socket: Socket,
+        listener: Option<Listener>,
+        busy_poll: Duration,
+    ) -> Self {
         Shard {
             batch: Batch::default(),
             out: TransmitBuf::new(socket.max_segments()),
@@ -104,6 +112,8 @@ impl Shard {
             listener,
             is_closed: false,
             now: hub.clock.read(),
+            busy_poll,
+            busy_until: Instant::ZERO,
             scratch: Scratch::default(),
             hub,
             socket,
@@ -139,15 +149,34 @@ impl Shard {
         let more = [read, timed, sent].contains(&Progress::More)
             || !self.held.is_empty()
             || !self.scratch.woken.is_empty();
-        if more || !self.hub.sleep(cx) {
+        if more || self.is_busy() || !self.hub.sleep(cx) {
             // The readers that were woken stand in the run queue before this task.
             cx.waker().wake_by_ref();
         }
         Poll::Pending
     }
 
+    /// Whether it is too early to sleep.
+    fn is_busy(&self) -> bool {
+        self.now < self.busy_until
+    }
+
+    /// Something happened.
+    fn stir(&mut self) {
+        if !self.busy_poll.is_zero() {
+            self.busy_until = self.now + self.busy_poll;
+        }
+    }
+
     fn read(&mut self, cx: &mut Context<'_>) -> Progress {
         match self.socket.poll_readable(cx) {
+            Poll::Pending if self.is_busy() => {
+                if self.socket.receive_unasked(&mut self.batch).is_ok() {
+                    self.route();
+                    return Progress::More;
+                }
+                return Progress::Waiting;
+            }
             Poll::Pending => return Progress::Waiting,
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => {
@@ -167,6 +196,7 @@ impl Shard {
 
     /// Gives every datagram of the batch to its connection, which is locked once for a run of them.
     fn route(&mut self) {
+        self.stir();
         let now = self.now;
         let (table, due, held) = (&mut self.table, &mut self.due, &mut self.held);
         let woken = &mut self.scratch.woken;
@@ -380,6 +410,7 @@ impl Shard {
         let sent = self.socket.send(&transmit, self.out.as_slice());
         match sent {
             Sent::Done => {
+                self.stir();
                 self.out.clear();
                 if self.out.max_segments() > self.socket.max_segments() {
                     // The interface turned out not to take batches.

@@ -128,30 +128,35 @@ impl Socket {
 
     /// Fills the batch; [`io::ErrorKind::WouldBlock`] when there is nothing to read.
     pub(super) fn receive(&mut self, batch: &mut Batch) -> io::Result<()> {
-        batch.count = 0;
-        let mut rooms = batch.data.chunks_exact_mut(ROOM);
-        let mut slices: [IoSliceMut<'_>; MESSAGES] =
-            std::array::from_fn(|_| IoSliceMut::new(rooms.next().unwrap_or_default()));
-        let metas = &mut batch.metas;
-        let received = self.io.try_io(Interest::READABLE, || {
-            self.state.recv((&self.io).into(), &mut slices, metas)
-        });
+        let (io, state) = (&self.io, &self.state);
+        let received = io.try_io(Interest::READABLE, || batch.fill(io, state));
         if let Err(error) = &received
             && error.kind() != io::ErrorKind::WouldBlock
         {
             self.reports.collect(&self.io);
         }
-        batch.count = received?;
+        received?;
         if batch.count < MESSAGES {
             // The queue is empty. Saying so spares the call that would find it out: what comes from
             // now on is told anew.
             let empty = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
             let _ = self.io.try_io(Interest::READABLE, empty);
         }
+        self.show(batch);
+        Ok(())
+    }
+
+    /// The same before the runtime has said that there is something to read.
+    pub(super) fn receive_unasked(&mut self, batch: &mut Batch) -> io::Result<()> {
+        batch.fill(&self.io, &self.state)?;
+        self.show(batch);
+        Ok(())
+    }
+
+    fn show(&mut self, batch: &Batch) {
         if let Some(watch) = &mut self.watch {
             batch.show(watch);
         }
-        Ok(())
     }
 
     /// Sends one batch of datagrams.
@@ -251,6 +256,16 @@ impl Default for Batch {
 }
 
 impl Batch {
+    /// One receiving call.
+    fn fill(&mut self, io: &UdpSocket, state: &UdpSocketState) -> io::Result<()> {
+        self.count = 0;
+        let mut rooms = self.data.chunks_exact_mut(ROOM);
+        let mut slices: [IoSliceMut<'_>; MESSAGES] =
+            std::array::from_fn(|_| IoSliceMut::new(rooms.next().unwrap_or_default()));
+        self.count = state.recv(io.into(), &mut slices, &mut self.metas)?;
+        Ok(())
+    }
+
     /// Shows what came as it came: before it is decrypted in place.
     fn show(&self, watch: &mut Watch) {
         let rooms = self.data.chunks_exact(ROOM);
@@ -329,20 +344,25 @@ fn enlarge(io: &UdpSocket, state: &UdpSocketState) {
     let granted = |size: io::Result<usize>| size.unwrap_or(BUFFER * factor) / factor;
     let receive = granted(state.recv_buffer_size(io.into()));
     let send = granted(state.send_buffer_size(io.into()));
-    if receive >= BUFFER && send >= BUFFER {
-        return;
+    if let Some(words) = shortfall(receive, send) {
+        SAID.call_once(|| warn!("{words}"));
     }
-    SAID.call_once(|| {
-        let (receive, send, wanted) = (receive >> 10, send >> 10, BUFFER >> 10);
-        let remedy = match cfg!(target_os = "linux") {
-            true => format!("sysctl -w net.core.rmem_max={BUFFER} net.core.wmem_max={BUFFER}"),
-            false => format!("sysctl -w kern.ipc.maxsockbuf={}", 2 * BUFFER),
-        };
-        warn!(
-            "the system grants UDP sockets buffers of {receive} KiB to receive and {send} KiB to \
-             send, not the {wanted} KiB that fast transfers want; as root: {remedy}"
-        );
-    });
+}
+
+/// What to tell of buffers that the system made smaller than asked for, with what to do about it.
+fn shortfall(receive: usize, send: usize) -> Option<String> {
+    if receive >= BUFFER && send >= BUFFER {
+        return None;
+    }
+    let remedy = match cfg!(target_os = "linux") {
+        true => format!("sysctl -w net.core.rmem_max={BUFFER} net.core.wmem_max={BUFFER}"),
+        false => format!("sysctl -w kern.ipc.maxsockbuf={}", 2 * BUFFER),
+    };
+    let (receive, send, wanted) = (receive >> 10, send >> 10, BUFFER >> 10);
+    Some(format!(
+        "the system grants UDP sockets buffers of {receive} KiB to receive and {send} KiB to send, not \
+         the {wanted} KiB that fast transfers want; as root: {remedy}"
+    ))
 }
 
 /// The unspecified address of both families, port chosen by the system.
@@ -364,6 +384,21 @@ mod tests {
                 Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
             }
         }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn small_buffers_are_told_with_the_settings_to_change() {
+        assert_eq!(shortfall(BUFFER, BUFFER), None);
+        let words = shortfall(212_992, BUFFER).unwrap();
+        assert!(
+            words.contains("208 KiB to receive and 8192 KiB to send"),
+            "{words}"
+        );
+        assert!(
+            words.ends_with("sysctl -w net.core.rmem_max=8388608 net.core.wmem_max=8388608"),
+            "{words}"
+        );
     }
 
     #[tokio::test]
