@@ -70,8 +70,8 @@ pub struct TransportConfig {
     pub idle_timeout: Duration,
     /// A PING is sent when nothing was received for this long; `None`: never.
     pub keep_alive: Option<Duration>,
-    /// How long an answer to what was sent may take, once the handshake is done, before the connection
-    /// ends: sooner than by `idle_timeout` where several probes in a row went unanswered. Zero: never.
+    /// How long probes may go unacknowledged, once the handshake is done, before the connection ends:
+    /// sooner than by `idle_timeout`, and also where the path is cut in one direction only. Zero: never.
     pub answer_timeout: Duration,
     /// How long the handshake may take.
     pub handshake_timeout: Duration,

@@ -320,6 +320,7 @@ impl Clock {
             started: now,
             received: now,
             idle_from: now,
+            silent_from: now,
             alive_from: now,
             eliciting_sent: false,
             pacing: None,

@@ -49,7 +49,7 @@ use weir_core::trace::Tracer;
 pub(crate) use begin::{Origin, Seed};
 pub use event::{EndpointEvent, Event, Timer};
 pub use handshake::HandshakeInfo;
-pub use stats::ConnectionStats;
+pub use stats::{ConnectionStats, EcnReport};
 
 use crate::cid::local::LocalCids;
 use crate::config::TransportConfig;
@@ -165,6 +165,8 @@ struct Clock {
     received: Instant,
     /// What the idle time-out counts from (RFC 9000 10.1).
     idle_from: Instant,
+    /// When the first of the probe time-outs in a row expired that nothing was acknowledged since.
+    silent_from: Instant,
     /// What the next sign of life counts from (RFC 9000 10.1.2): the last packet received, or the
     /// last one asked for.
     alive_from: Instant,

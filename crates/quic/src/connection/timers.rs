@@ -161,6 +161,9 @@ impl Connection {
             Some(LossTimer::Loss(space)) => self.settle(now, space),
             Some(LossTimer::Pto(_)) => {
                 self.outbox.probes = self.outcome.probes;
+                if self.recovery.pto_count() == 1 {
+                    self.clock.silent_from = now;
+                }
                 self.paths.on_pto(now, self.recovery.pto_count());
                 self.resend_oldest(now);
                 self.handshake.hasten.on_timeout(now);
@@ -214,13 +217,12 @@ impl Connection {
         Some(least.max(self.pto().saturating_mul(3)))
     }
 
-    /// Until when what was sent is to be answered, once several probes in a row were not. The idle
-    /// time counts from the first packet that is unanswered (RFC 9000 10.1), so this does too.
+    /// Until when something that was sent is to be acknowledged, once several probes in a row were not.
+    /// What comes from the peer meanwhile does not count: a path may be cut in one direction.
     fn answer_deadline(&self) -> Option<Instant> {
         let limit = self.config.answer_timeout;
         let is_silent = self.recovery.pto_count() >= SILENT_PROBES && !limit.is_zero();
-        let at = self.clock.idle_from + limit;
-        (is_silent && !self.is_handshaking()).then_some(at)
+        (is_silent && !self.is_handshaking()).then(|| self.clock.silent_from + limit)
     }
 
     fn keep_alive_deadline(&self) -> Option<Instant> {
