@@ -262,6 +262,39 @@ fn the_path_mtu_is_found_to_the_byte_behind_a_black_hole() {
     assert_eq!(check(&checks, "handshake")["verdict"], "ok");
 }
 
+/// Marks that are taken off on the way are seen by a connection over QUIC alone.
+#[test]
+fn marks_that_are_bleached_are_told() {
+    let home = scratch("doctor-bleach");
+    let file = home.join("far");
+    let key = file.to_str().unwrap();
+    let mut listener = Running::start(&[
+        "listen",
+        "--addr",
+        "127.0.0.1:0",
+        "--allow-any-peer",
+        "--key",
+        key,
+        "--json",
+    ]);
+    let said = listener.json_line();
+    let to = said["listening"].as_str().unwrap();
+    let mut lab = Running::start(&["lab", "--to", to, "--ecn", "bleach", "--json"]);
+    let checks = checks(&[&lab.listening()], 0);
+    assert_eq!(
+        check(&checks, "quic")["verdict"],
+        "limited",
+        "nobody was asked for"
+    );
+    let ecn = check(&checks, "path-ecn");
+    assert_eq!(ecn["verdict"], "limited");
+    assert!(ecn["found"].as_str().unwrap().contains("bleached"), "{ecn}");
+    assert!(
+        ecn["do"].as_str().unwrap().contains("a router on the way"),
+        "{ecn}"
+    );
+}
+
 #[test]
 fn a_udp_black_hole_is_a_limit_and_not_an_end() {
     let listener = Listener::new();

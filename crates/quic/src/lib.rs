@@ -33,7 +33,9 @@ mod transmit;
 pub mod wire;
 
 pub use config::{ClientConfig, ConfigError, PreferredAddresses, ServerConfig, TransportConfig};
-pub use connection::{Connection, ConnectionStats, EndpointEvent, Event, HandshakeInfo, Timer};
+pub use connection::{
+    Connection, ConnectionStats, EcnReport, EndpointEvent, Event, HandshakeInfo, Timer,
+};
 pub use crypto::{Holder as TokenHolder, ResetKey, TokenKeys, TokenState};
 pub use endpoint::{
     AcceptError, ConnectError, ConnectionHandle, Endpoint, EndpointConfig, EndpointStats, Handled,

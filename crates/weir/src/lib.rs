@@ -63,7 +63,7 @@ pub use layer::Handshake;
 pub use observe::{ConnectionInfo, DatagramBatch, DatagramTap, Observer, SharedObserver, Tap};
 pub use quic::QuicConfig;
 pub use security::{Identity, PeerId};
-pub use stats::{HeldBy, PathStats, Stats, StreamStats};
+pub use stats::{EcnReport, HeldBy, PathStats, Stats, StreamStats};
 pub use stream::{RecvStream, SendStream, Stream};
 pub use target::Target;
 pub use via::{UnknownVia, Via};

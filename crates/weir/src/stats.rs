@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use weir_core::trace::HeldBy;
+pub use weir_quic::EcnReport;
 
 use crate::observe::ConnectionInfo;
 use crate::security::PeerId;
@@ -73,6 +74,8 @@ pub struct PathStats {
     pub congestion: (&'static str, &'static str),
     /// Size of the datagrams that the path carries, in bytes of UDP payload.
     pub datagram_size: usize,
+    /// What became of the marks for explicit congestion notification.
+    pub ecn: EcnReport,
     /// UDP datagrams sent.
     pub datagrams_sent: u64,
     /// UDP datagrams received.

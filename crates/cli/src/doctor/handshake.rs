@@ -7,68 +7,129 @@ use crate::key;
 use crate::link;
 use crate::units;
 use std::time::Duration;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use weir::tunnel::{ClientConfig, ClientError, TunnelClient};
-use weir::{ConnectError, Endpoint, Identity, Target, Via};
+use weir::{ConnectError, Connection, EcnReport, Endpoint, Identity, Target, Via};
+
+/// How long a connection may take to learn what becomes of its marks.
+const MARKS: Duration = Duration::from_secs(1);
+
+/// A peer that proved its key.
+struct Proved {
+    peer: Target,
+    /// What became of the connection's marks, over QUIC.
+    marks: Option<EcnReport>,
+}
 
 impl Visit<'_> {
-    /// Both, over TLS on TCP, with this machine's own key where there is one.
-    pub(super) async fn security(&self, findings: &mut Findings) {
-        let builder = link::builder(Via::Yamux, self.instruments);
-        let path = key::path(self.key).ok();
-        let own = path.and_then(|path| Identity::load(path).ok());
+    /// Both, over this way, with this machine's own key where there is one. What became of the marks, if
+    /// that was seen.
+    pub(super) async fn security(&self, via: Via, findings: &mut Findings) -> Option<EcnReport> {
+        let own = self.own();
         let known = own.is_some();
+        let endpoint = self.endpoint(via, own, "handshake", findings).await?;
+        let (check, proved) = match self.handshake(&endpoint).await {
+            Ok((check, proved)) => (check, Some(proved)),
+            Err(check) => (check, None),
+        };
+        findings.add(check);
+        if let Some(proved) = &proved {
+            findings.add(self.let_in(&endpoint, &proved.peer, known).await);
+        }
+        link::close(&endpoint, "examined", self.instruments).await;
+        proved?.marks
+    }
+
+    /// Whether a connection comes to be over QUIC, too, after one over TCP did.
+    pub(super) async fn second_handshake(&self, findings: &mut Findings) -> Option<EcnReport> {
+        let endpoint = self
+            .endpoint(Via::Quic, self.own(), "quic", findings)
+            .await?;
+        let result = self.handshake(&endpoint).await;
+        link::close(&endpoint, "examined", self.instruments).await;
+        let (check, marks) = match result {
+            Ok((check, proved)) => (
+                Check {
+                    check: "quic",
+                    ..check
+                },
+                proved.marks,
+            ),
+            Err(failed) => {
+                let check = Check::limited("quic", failed.found);
+                (check.remedy("streams go over TCP"), None)
+            }
+        };
+        findings.add(check);
+        marks
+    }
+
+    /// This machine's key, if it has one.
+    fn own(&self) -> Option<Identity> {
+        let path = key::path(self.key).ok()?;
+        Identity::load(path).ok()
+    }
+
+    async fn endpoint(
+        &self,
+        via: Via,
+        own: Option<Identity>,
+        check: &'static str,
+        findings: &mut Findings,
+    ) -> Option<Endpoint> {
+        let builder = link::builder(via, self.instruments);
         let builder = match own {
             Some(identity) => builder.identity(identity),
             None => builder,
         };
-        let endpoint = match builder.client().await {
-            Ok(endpoint) => endpoint,
+        match builder.client().await {
+            Ok(endpoint) => Some(endpoint),
             Err(error) => {
-                findings.add(Check::broken("handshake", error.to_string()));
-                return;
+                findings.add(Check::broken(check, error.to_string()));
+                None
             }
-        };
-        let (check, peer) = self.handshake(&endpoint).await;
-        findings.add(check);
-        if let Some(peer) = peer {
-            findings.add(self.let_in(&endpoint, &peer, known).await);
         }
-        link::close(&endpoint, "examined", self.instruments).await;
     }
 
     /// Who answered, if it proved its key.
-    async fn handshake(&self, endpoint: &Endpoint) -> (Check, Option<Target>) {
+    async fn handshake(&self, endpoint: &Endpoint) -> Result<(Check, Proved), Check> {
         let begun = Instant::now();
-        let check = match timeout(self.limit, endpoint.connect_target(self.target)).await {
+        match timeout(self.limit, endpoint.connect_target(self.target)).await {
             Ok(Ok(connection)) => {
                 let time = begun.elapsed();
                 let peer = Target {
                     peer: connection.peer_id(),
                     ..self.target.clone()
                 };
+                let marks = marks(&connection).await;
                 connection.close(0, "examined");
-                let check = self.proved(&peer, time);
-                return (check.figure("time_us", time.as_micros()), Some(peer));
+                let check = self.proved(&peer, connection.via(), time);
+                let check = check.figure("time_us", time.as_micros());
+                Ok((check, Proved { peer, marks }))
             }
-            Ok(Err(error)) => Check::broken("handshake", error.to_string()).remedy(advice(&error)),
+            Ok(Err(error)) => {
+                Err(Check::broken("handshake", error.to_string()).remedy(advice(&error)))
+            }
             Err(_) => {
                 let waited = units::time(self.limit);
-                Check::broken("handshake", format!("it did not end within {waited}")).remedy(
+                let check = Check::broken("handshake", format!("it did not end within {waited}"));
+                Err(check.remedy(
                     "is that a `weir listen`? Otherwise see whether large packets pass (path MTU)",
-                )
+                ))
             }
-        };
-        (check, None)
+        }
     }
 
-    fn proved(&self, peer: &Target, time: Duration) -> Check {
+    fn proved(&self, peer: &Target, via: Via, time: Duration) -> Check {
         let id = peer.peer.map_or_else(String::new, |id| id.to_string());
         let time = units::time(time);
         if self.target.peer.is_some() {
-            return Check::ok("handshake", format!("{id} proved its key, in {time}"));
+            return Check::ok(
+                "handshake",
+                format!("{id} proved its key via {via}, in {time}"),
+            );
         }
-        let found = format!("{id} answered, in {time}; nobody was asked for");
+        let found = format!("{id} answered via {via}, in {time}; nobody was asked for");
         Check::limited("handshake", found).remedy(format!("if that is the right one: {peer}"))
     }
 
@@ -93,10 +154,24 @@ impl Visit<'_> {
     }
 }
 
+/// What became of a connection's marks, once that is known; `None` over TCP.
+async fn marks(connection: &Connection) -> Option<EcnReport> {
+    let begun = Instant::now();
+    loop {
+        let marks = connection.stats().path?.ecn;
+        if marks != EcnReport::Testing || begun.elapsed() > MARKS {
+            return Some(marks);
+        }
+        // Something that is answered.
+        let _ = connection.open_bi().await;
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
 fn advice(error: &ConnectError) -> &'static str {
     match error {
         ConnectError::Handshake { .. } => {
-            "compare the peer ID with `weir key` there, and see that it is a `weir listen` over yamux"
+            "compare the peer ID with `weir key` there, and see that it is a `weir listen`"
         }
         _ => "is that a `weir listen`?",
     }

@@ -7,12 +7,13 @@ use super::probe::{Answer, LEAST, Negotiated, Prober, udp_reachability, version_
 use crate::link::Instruments;
 use crate::units;
 use quinn_udp::EcnCodepoint;
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout};
-use weir::Target;
+use weir::{EcnReport, Target, Via};
 
 /// RFC 8200 section 5: what every link carries. Below it a path is out of the ordinary.
 const ORDINARY: usize = 1_280;
@@ -34,20 +35,47 @@ impl Visit<'_> {
     pub(super) async fn examine(&self, findings: &mut Findings) {
         let (check, addresses) = self.name().await;
         findings.add(check);
-        let Some(&first) = addresses.first() else {
+        if addresses.is_empty() {
             return;
-        };
-        let (check, reached) = self.tcp(&addresses).await;
-        findings.add(check);
+        }
+        let tcp = self.tcp(&addresses).await;
+        let reached = tcp.as_ref().ok().map(|(_, address)| *address);
+        let (address, answer) = self.udp(reached, &addresses).await;
+        let answers = matches!(answer, Answer::Negotiated(_));
+        findings.add(match tcp {
+            Ok((check, _)) => check,
+            Err(failure) => failure.judge(answers),
+        });
+        findings.add(udp(address, &answer, self.limit, reached.is_some()));
         if reached.is_some() {
-            self.security(findings).await;
+            self.security(Via::Yamux, findings).await;
         }
-        let address = reached.unwrap_or(first);
-        let answer = udp_reachability(address, self.limit).await;
-        findings.add(udp(address, &answer, self.limit));
+        let marks = match (answers, reached) {
+            (false, _) => None,
+            (true, Some(_)) => self.second_handshake(findings).await,
+            (true, None) => self.security(Via::Quic, findings).await,
+        };
         if let Answer::Negotiated(negotiated) = answer {
-            self.path(address, &negotiated, findings).await;
+            self.path(address, &negotiated, marks, findings).await;
         }
+    }
+
+    /// What the address that TCP reached says to UDP; if TCP reached none, the first that answers.
+    async fn udp(
+        &self,
+        reached: Option<SocketAddr>,
+        addresses: &[SocketAddr],
+    ) -> (SocketAddr, Answer) {
+        let mut last = None;
+        for &address in reached.as_slice().iter().chain(addresses) {
+            let answer = udp_reachability(address, self.limit).await;
+            let is_found = matches!(answer, Answer::Negotiated(_));
+            if is_found || reached.is_some() {
+                return (address, answer);
+            }
+            last.get_or_insert((address, answer));
+        }
+        last.unwrap_or((SocketAddr::from(([0, 0, 0, 0], 0)), Answer::Silence))
     }
 
     async fn name(&self) -> (Check, Vec<SocketAddr>) {
@@ -80,9 +108,9 @@ impl Visit<'_> {
     }
 
     /// The first address that takes a connection.
-    async fn tcp(&self, addresses: &[SocketAddr]) -> (Check, Option<SocketAddr>) {
+    async fn tcp(&self, addresses: &[SocketAddr]) -> Result<(Check, SocketAddr), TcpFailure> {
         let mut failed = Vec::new();
-        let mut silent = false;
+        let mut cause = Cause::NoWay;
         for &address in addresses {
             let begun = Instant::now();
             match timeout(self.limit, TcpStream::connect(address)).await {
@@ -99,27 +127,33 @@ impl Visit<'_> {
                         Check::limited("tcp", found)
                             .remedy("let the listener serve all addresses of its name")
                     };
-                    return (check.figure("time_us", time.as_micros()), Some(address));
+                    return Ok((check.figure("time_us", time.as_micros()), address));
                 }
-                Ok(Err(error)) => failed.push(format!("{address} does not: {error}")),
+                Ok(Err(error)) => {
+                    if error.kind() == io::ErrorKind::ConnectionRefused {
+                        cause = cause.max(Cause::Refused);
+                    }
+                    failed.push(format!("{address} does not: {error}"));
+                }
                 Err(_) => {
-                    silent = true;
+                    cause = Cause::Silent;
                     let waited = units::time(self.limit);
                     failed.push(format!("{address} is silent for {waited}"));
                 }
             }
         }
-        let remedy = if silent {
-            "a firewall swallows it: let TCP to this port through, on both sides"
-        } else {
-            "start `weir listen` there, or correct the port"
-        };
         let found = format!("no connection: {}", failed.join(", "));
-        (Check::broken("tcp", found).remedy(remedy), None)
+        Err(TcpFailure { found, cause })
     }
 
     /// What the path carries, once it is known that it carries something.
-    async fn path(&self, address: SocketAddr, negotiated: &Negotiated, findings: &mut Findings) {
+    async fn path(
+        &self,
+        address: SocketAddr,
+        negotiated: &Negotiated,
+        marks: Option<EcnReport>,
+        findings: &mut Findings,
+    ) {
         let mut prober = match Prober::new(address) {
             Ok(prober) => prober,
             Err(error) => {
@@ -143,12 +177,60 @@ impl Visit<'_> {
         let answer = prober
             .ask(LEAST, Some(EcnCodepoint::Ect0), self.limit)
             .await;
-        findings.add(ecn(&answer));
+        findings.add(match marks.and_then(told) {
+            Some(check) => check,
+            None => ecn(&answer),
+        });
     }
 }
 
-fn udp(address: SocketAddr, answer: &Answer, limit: Duration) -> Check {
-    let limited = |found: String| Check::limited("udp", found);
+/// Why TCP reaches none of the addresses: what says most, last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Cause {
+    /// This machine does not know how to get there.
+    NoWay,
+    /// The host says that nothing listens there.
+    Refused,
+    /// Nothing came back.
+    Silent,
+}
+
+/// No connection over TCP.
+#[derive(Debug)]
+struct TcpFailure {
+    found: String,
+    cause: Cause,
+}
+
+impl TcpFailure {
+    /// Where QUIC answers, it is no more than a limit.
+    fn judge(self, is_quic_there: bool) -> Check {
+        let remedy = match self.cause {
+            Cause::Silent => {
+                "a firewall swallows it, or there is no such host: let TCP to this port through, on both sides"
+            }
+            Cause::Refused => "start `weir listen` there, or correct the port",
+            Cause::NoWay => "look at this machine's routes and firewall",
+        };
+        if !is_quic_there {
+            return Check::broken("tcp", self.found).remedy(remedy);
+        }
+        let remedy = match self.cause {
+            Cause::Refused => "a listener with `--via auto` takes both".to_owned(),
+            _ => remedy.to_owned(),
+        };
+        Check::limited("tcp", self.found).remedy(format!(
+            "streams go over QUIC alone; for a second way where UDP is blocked: {remedy}"
+        ))
+    }
+}
+
+/// Without TCP there is nothing to fall back to.
+fn udp(address: SocketAddr, answer: &Answer, limit: Duration, has_tcp: bool) -> Check {
+    let without = |found: String, remedy: &str| match has_tcp {
+        true => Check::limited("udp", found).remedy(format!("streams go over TCP; {remedy}")),
+        false => Check::broken("udp", found).remedy(remedy),
+    };
     match answer {
         Answer::Negotiated(Negotiated { time, versions, .. }) => {
             let names: Vec<String> = versions.iter().copied().filter_map(version_name).collect();
@@ -159,19 +241,25 @@ fn udp(address: SocketAddr, answer: &Answer, limit: Duration) -> Check {
             );
             Check::ok("udp", found).figure("time_us", time.as_micros())
         }
-        Answer::Unreachable => limited(format!("nothing listens on UDP at {address}"))
-            .remedy("streams go over TCP; start a listener with QUIC there for more"),
-        Answer::TooBig => limited(format!(
-            "{LEAST} bytes are too many for the path to {address}"
-        ))
-        .remedy("QUIC needs packets of 1,200 bytes: raise the MTU of the tunnel below"),
-        Answer::NotSent(error) => limited(format!("nothing can be sent to {address}: {error}"))
-            .remedy("look at this machine's routes and firewall"),
-        Answer::Silence => limited(format!(
-            "no answer from {address} within {}: UDP is filtered, or no QUIC server is there",
-            units::time(limit)
-        ))
-        .remedy("let UDP to this port through, on both sides; until then streams go over TCP"),
+        Answer::Unreachable => without(
+            format!("nothing listens on UDP at {address}"),
+            "for QUIC too: `weir listen` there with `--via auto`",
+        ),
+        Answer::TooBig => without(
+            format!("{LEAST} bytes are too many for the path to {address}"),
+            "QUIC needs packets of 1,200 bytes: raise the MTU of the tunnel below",
+        ),
+        Answer::NotSent(error) => without(
+            format!("nothing can be sent to {address}: {error}"),
+            "look at this machine's routes and firewall",
+        ),
+        Answer::Silence => without(
+            format!(
+                "no answer from {address} within {}: UDP is filtered, or no QUIC server is there",
+                units::time(limit)
+            ),
+            "for QUIC too: let UDP to this port through, on both sides",
+        ),
     }
 }
 
@@ -189,6 +277,25 @@ fn path_mtu(found: mtu::PathMtu) -> Check {
         .figure("packet_bytes", found.packet)
         .figure("payload_bytes", found.payload)
         .figure("sizes_tried", found.sizes)
+}
+
+/// What a connection has told of its marks; `None` where it has not.
+fn told(marks: EcnReport) -> Option<Check> {
+    let without = |found: &str| {
+        let check = Check::limited("path-ecn", found);
+        check.remedy(
+            "congestion is noticed by loss alone; a router on the way does it, not this machine",
+        )
+    };
+    match marks {
+        EcnReport::Works => Some(Check::ok("path-ecn", "marks arrive as they were sent")),
+        EcnReport::Cleared => Some(without(
+            "marks are taken off on the way (bleached), or the peer does not report them",
+        )),
+        EcnReport::Dropped => Some(without("packets with an ECN mark vanish on the way")),
+        EcnReport::Wrong => Some(without("other marks arrive than were sent")),
+        _ => None,
+    }
 }
 
 fn ecn(answer: &Answer) -> Check {

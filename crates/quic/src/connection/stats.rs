@@ -4,7 +4,7 @@ use weir_core::time::Duration;
 use weir_core::trace::HeldBy;
 
 use super::{Connection, State};
-use crate::recovery::PathLookup;
+use crate::recovery::{EcnFailure, EcnPhase, PathLookup};
 use crate::stream::{DatagramStats, StreamStats, StreamsStats};
 
 /// Counters that the connection keeps itself.
@@ -62,6 +62,8 @@ pub struct ConnectionStats {
     pub datagram_size: usize,
     /// The congestion controller and its state, in its own words.
     pub congestion: (&'static str, &'static str),
+    /// What became of the active path's ECN marks.
+    pub ecn: EcnReport,
     /// Bytes of memory that streams and windows hold now, and may hold.
     pub memory_used: u64,
     /// See [`ConnectionStats::memory_used`].
@@ -70,6 +72,52 @@ pub struct ConnectionStats {
     pub streams: StreamsStats,
     /// What became of datagrams (RFC 9221).
     pub datagrams: DatagramStats,
+}
+
+/// What is known of the ECN marks that this side puts on its packets (RFC 9000 section 13.4.2).
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EcnReport {
+    /// Nothing is marked: it was not asked for, or the system cannot.
+    #[default]
+    Off,
+    /// The first packets are marked, and not all answered for.
+    Testing,
+    /// Marks arrive and are reported.
+    Works,
+    /// Marks are taken off on the way, or the peer does not report them.
+    Cleared,
+    /// Marked packets do not arrive.
+    Dropped,
+    /// Other marks are reported than were sent.
+    Wrong,
+}
+
+impl EcnReport {
+    fn of(phase: EcnPhase) -> EcnReport {
+        use EcnFailure::{AllCongested, BlackHole, Decreased, Missing, TooFew, TooMany};
+        match phase {
+            EcnPhase::Off => EcnReport::Off,
+            EcnPhase::Testing | EcnPhase::Unknown => EcnReport::Testing,
+            EcnPhase::Capable => EcnReport::Works,
+            EcnPhase::Failed(Missing | TooFew) => EcnReport::Cleared,
+            EcnPhase::Failed(BlackHole) => EcnReport::Dropped,
+            EcnPhase::Failed(Decreased | TooMany | AllCongested) => EcnReport::Wrong,
+        }
+    }
+
+    /// In a word, as status pages show it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            EcnReport::Off => "off",
+            EcnReport::Testing => "testing",
+            EcnReport::Works => "works",
+            EcnReport::Cleared => "cleared",
+            EcnReport::Dropped => "dropped",
+            EcnReport::Wrong => "wrong",
+        }
+    }
 }
 
 impl Connection {
@@ -103,6 +151,7 @@ impl Connection {
             stats.congestion_window = recovery.controller.window();
             stats.in_flight = recovery.in_flight;
             stats.congestion = (recovery.controller.name(), recovery.controller.state());
+            stats.ecn = EcnReport::of(recovery.ecn.phase());
         }
         stats
     }

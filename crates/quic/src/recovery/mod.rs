@@ -40,13 +40,10 @@ use crate::wire::{Side, Space};
 
 pub(crate) use {
     ack::AckInfo,
-    ecn::EcnPhase,
+    ecn::{EcnFailure, EcnPhase},
     path::{GRANULARITY, PathLookup, PathRecovery, RecoveryConfig},
     pto::LossTimer,
 };
-
-#[cfg(test)]
-pub(crate) use ecn::EcnFailure;
 
 use ack_frequency::AckFrequency;
 use ecn::EcnSpace;

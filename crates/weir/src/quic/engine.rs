@@ -280,6 +280,7 @@ impl Engine for QuicEngine {
             in_flight: quic.in_flight,
             congestion: quic.congestion,
             datagram_size: quic.datagram_size,
+            ecn: quic.ecn,
             datagrams_sent: quic.datagrams_sent,
             datagrams_received: quic.datagrams_received,
             packets_lost: quic.packets_lost,

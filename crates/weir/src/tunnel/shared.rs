@@ -287,6 +287,7 @@ fn show_path(path: &PathStats) -> PathStatus {
         congestion: congestion.to_owned(),
         congestion_state: state.to_owned(),
         datagram_size: path.datagram_size,
+        ecn: path.ecn.as_str().to_owned(),
         datagrams_sent: path.datagrams_sent,
         datagrams_received: path.datagrams_received,
         packets_lost: path.packets_lost,

@@ -92,6 +92,9 @@ pub struct PathStatus {
     pub congestion_state: String,
     /// Size of the datagrams that the path carries, in bytes of UDP payload.
     pub datagram_size: usize,
+    /// What became of the marks for explicit congestion notification, in a word.
+    #[serde(default)]
+    pub ecn: String,
     /// UDP datagrams sent.
     pub datagrams_sent: u64,
     /// UDP datagrams received.
