@@ -31,7 +31,9 @@ async def connection(args, paths):
     options = {CurlOpt.RESOLVE: [f"{args.name}:{port}:{host.strip('[]')}"], CurlOpt.PIPEWAIT: 1}
     slots = asyncio.Semaphore(PARALLEL)
     async with AsyncSession(verify=args.ca, max_clients=PARALLEL, timeout=args.secs, curl_options=options) as session:
-        await asyncio.gather(*(fetch(session, args, path, slots) for path in paths))
+        # The first alone: those that begin while there is no connection yet might make one of their own.
+        await fetch(session, args, paths[0], slots)
+        await asyncio.gather(*(fetch(session, args, path, slots) for path in paths[1:]))
 
 
 async def run(args):

@@ -103,7 +103,9 @@ def quic_go(program, version):
 def quiche(program, version):
     cannot = {"chacha20": ANY_SUITE, "ecn": NO_MARKS, "v2": NO_V2, "connectionmigration": NO_PREFERRED}
     cannot = {"both": cannot, "client": {"keyupdate": UPDATES_BY_ITSELF}}
-    return Peer("quiche", version, [program], ("retry", "resume", "early-data", "many"), cannot)
+    late = "its time-outs grow until the handshake or the connection is given up"
+    options = ("retry", "resume", "early-data", "many")
+    return Peer("quiche", version, [program], options, cannot, {"both": {"handshakeloss": late}})
 
 
 def ngtcp2(version, server, client):
@@ -140,6 +142,11 @@ def curl(python, version):
         "zerortt": "it keeps no sessions of HTTP/3",
         "keyupdate": UPDATES_BY_ITSELF,
         "ecn": NO_MARKS,
+        "connectionmigration": "it does not move to a preferred address",
+    }
+    faults = {
+        "multiplexing": "it begins another connection when the streams of the first are used up for a moment",
+        "handshakecorruption": "it gives a handshake up after ten seconds",
     }
     command = [python, HERE / "curl_peer.py"]
-    return Peer("curl", version, command, ("many",), {"both": cannot}, roles=("client",), alpn=HTTP3)
+    return Peer("curl", version, command, ("many",), {"both": cannot}, {"client": faults}, roles=("client",), alpn=HTTP3)

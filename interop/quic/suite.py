@@ -158,6 +158,8 @@ class Suite:
         known = client.faults["client"].get(case.name) or server.faults["server"].get(case.name)
         if known:
             self.notes[key] = known
+            if self.results.found.get(key) == FAILED:
+                self.results.found[key] = FAULT
         if self.options.only not in title or (self.options.quick and case.name in SLOW):
             return
         why = client.cannot["client"].get(case.name) or server.cannot["server"].get(case.name)

@@ -1,6 +1,5 @@
 //! The fetching end.
 
-use super::fetch::Sink;
 use super::{Alpn, ClientArgs, files, h3, hq, perf, siduck, speaking};
 use crate::link::{self, Instruments};
 use crate::out::{Failure, Outcome, json_line, say};
@@ -193,12 +192,14 @@ impl<'a> Client<'a> {
     async fn fetch_hq(&self, connection: &Connection, paths: &[String]) -> Outcome {
         let mut running = JoinSet::new();
         for path in paths {
-            let sink = Sink::new(&self.args.out, path).await;
-            let sink = sink.map_err(Failure::failed)?;
-            // One request after the other; it waits when the server wants no more at once.
+            // One request after the other, with no wait for the disk between, so that they share
+            // packets; it waits when the server wants no more at once.
             let recv = hq::ask(connection, path).await.map_err(Failure::failed)?;
-            let path = path.clone();
-            running.spawn(async move { (path, hq::take(recv, sink).await.map(|got| got.bytes)) });
+            let (path, out) = (path.clone(), self.args.out.clone());
+            running.spawn(async move {
+                let took = hq::take(recv, &out, &path).await.map(|got| got.bytes);
+                (path, took)
+            });
         }
         self.gather(running).await
     }
@@ -208,8 +209,7 @@ impl<'a> Client<'a> {
         let client = client.map_err(Failure::failed)?;
         let mut running = JoinSet::new();
         for path in paths {
-            let sink = Sink::new(&self.args.out, path).await;
-            let fetching = client.fetch(path, sink.map_err(Failure::failed)?);
+            let fetching = client.fetch(path, &self.args.out);
             let path = path.clone();
             running.spawn(async move { (path, fetching.await.map(|got| got.bytes)) });
         }

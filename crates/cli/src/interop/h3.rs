@@ -10,6 +10,7 @@ use h3::server::{RequestResolver, RequestStream};
 use hyper::http::header::{ALLOW, CONTENT_LENGTH};
 use hyper::http::{Method, Request, Response, StatusCode};
 use std::future::poll_fn;
+use std::path::Path;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 use weir::Connection;
@@ -132,13 +133,14 @@ impl Client {
         })
     }
 
-    /// Fetches a file.
+    /// Fetches a file into `out`.
     pub(super) fn fetch(
         &self,
         path: &str,
-        mut sink: Sink,
+        out: &Path,
     ) -> impl Future<Output = Result<Fetched, String>> + use<> {
         let mut requests = self.requests.clone();
+        let (name, out) = (path.to_owned(), out.to_owned());
         let uri = format!(
             "https://{}/{}",
             self.authority,
@@ -155,6 +157,7 @@ impl Client {
             if response.status() != StatusCode::OK {
                 return Err(format!("the server says {}", response.status()));
             }
+            let mut sink = Sink::new(&out, &name).await?;
             let length = response.headers().get(CONTENT_LENGTH);
             let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
             while let Some(mut data) = stream.recv_data().await.map_err(words)? {

@@ -2,6 +2,7 @@
 
 use super::fetch::{Fetched, Sink};
 use super::files::Www;
+use std::path::Path;
 use std::sync::Arc;
 use weir::{Connection, RecvStream, SendStream, StreamError};
 
@@ -75,8 +76,9 @@ pub(super) async fn ask(connection: &Connection, path: &str) -> Result<RecvStrea
     Ok(recv)
 }
 
-/// Takes a file as it comes.
-pub(super) async fn take(mut recv: RecvStream, mut sink: Sink) -> Result<Fetched, String> {
+/// Takes the file that `path` names into `out`, as it comes.
+pub(super) async fn take(mut recv: RecvStream, out: &Path, path: &str) -> Result<Fetched, String> {
+    let mut sink = Sink::new(out, path).await?;
     while let Some(chunk) = recv
         .read_chunk(CHUNK)
         .await
