@@ -5,7 +5,7 @@
 //! | `set` | [`PathSet`]: all paths of a connection, which one is in use |
 //! | `probe` | challenges and responses on their way out, and the connection ID of each path |
 //! | `migrate` | how the connection moves from one path to another, and back |
-//! | `state` | one [`Path`] |
+//! | `state` | one `Path` |
 //! | `validation` | challenges and responses of one path |
 //! | `amplification` | three times the bytes received, never more |
 //! | `mtu`, `sizes` | how large a datagram may be, on one path and on each |

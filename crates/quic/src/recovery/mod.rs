@@ -12,7 +12,7 @@
 //! | `ack_frequency` | asking the peer for fewer acknowledgements, and doing as it asks |
 //!
 //! The calls: [`Recovery::next_packet_number`] and [`Recovery::on_packet_sent`] for each packet,
-//! [`Recovery::on_ack`] for each ACK frame, [`Recovery::on_timeout`] when [`Recovery::timer`] says
+//! [`Recovery::on_ack_ranges`] for each ACK frame, [`Recovery::on_timeout`] when [`Recovery::timer`] says
 //! so. The last two fill an [`Outcome`] that the caller reads and hands in again next time.
 
 mod ack;
