@@ -17,6 +17,10 @@ pub(crate) const DEFAULT_MAX_ACK_DELAY: Duration = Duration::from_millis(25);
 /// Acknowledgements that are wanted for each window of data and each round trip: enough to send on
 /// smoothly and to see losses early; a receiver that acknowledges every second packet sends tens.
 const ACKS_PER_WINDOW: u64 = 8;
+/// As many in slow start, which grows by them, and which [`HyStart`](weir_core::congestion::HyStart)
+/// leaves by eight measurements of the round trip in one round (RFC 9406 section 4.2): with as few
+/// as that the window could outgrow the path unnoticed.
+const ACKS_PER_WINDOW_IN_SLOW_START: u64 = 16;
 /// Nobody is asked to let more packets pass than this.
 const MAX_THRESHOLD: u64 = 128;
 /// Requests in flight that are kept in mind; while there are this many, none is made.
@@ -165,10 +169,14 @@ impl AckFrequency {
             return None;
         }
         let packets = path.controller.window() / u64::from(mtu.max(1));
+        let acks = match path.controller.in_slow_start() {
+            true => ACKS_PER_WINDOW_IN_SLOW_START,
+            false => ACKS_PER_WINDOW,
+        };
         let most = self.announced.max(least);
         let request = Request {
             sequence: self.next_sequence,
-            threshold: (packets / ACKS_PER_WINDOW).clamp(1, MAX_THRESHOLD),
+            threshold: (packets / acks).clamp(1, MAX_THRESHOLD),
             // Less than a timer's granularity is not a wish that can be met.
             max_ack_delay: (smoothed / 4).max(GRANULARITY).clamp(least, most),
             // What is reported earlier than it can be declared lost is reported for nothing.

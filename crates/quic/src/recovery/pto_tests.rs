@@ -4,7 +4,7 @@ use weir_core::time::Duration;
 
 use super::ack_frequency::Request;
 use super::testing::{End, SIZE, ms, numbers};
-use super::{LossTimer, RecoveryConfig};
+use super::{LossTimer, PathRecovery, RecoveryConfig};
 use crate::path::PathId;
 use crate::sent::SentFrame;
 use crate::wire::{Side, Space};
@@ -349,4 +349,26 @@ fn a_request_respects_the_least_delay() {
     frequency.set_peer_min_ack_delay(ms(10));
     let request = frequency.poll(now, path, SIZE).unwrap();
     assert_eq!(request.max_ack_delay, ms(10));
+}
+
+// Q144, RFC 9406 4.2: leaving slow start by the delay takes eight measurements in a round.
+#[test]
+fn slow_start_is_told_often_enough_to_leave_it() {
+    let mut end = End::measured(Side::Server);
+    let now = end.now;
+    end.config.initial_window = Some(100 * u64::from(SIZE));
+    let mut path = PathRecovery::new(now, &end.config, SIZE, 1);
+    path.on_rtt_sample(now, ms(100), ms(0));
+    assert!(path.controller.in_slow_start());
+    let frequency = end.recovery.ack_frequency();
+    frequency.set_peer_min_ack_delay(ms(1));
+    let request = frequency.poll(now, &path, SIZE).unwrap();
+    assert!(100 / (request.threshold + 1) >= 8, "{request:?}");
+    frequency.on_sent(now, request);
+    frequency.on_acked(request.sequence);
+    // Afterwards the window hardly moves, and fewer do.
+    path.controller.on_ecn_ce(now, now, 0, 1);
+    assert!(!path.controller.in_slow_start());
+    let later = frequency.poll(now + ms(200), &path, SIZE);
+    assert!(later.is_none_or(|later| later.threshold >= request.threshold));
 }
