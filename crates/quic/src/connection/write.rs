@@ -101,8 +101,7 @@ impl Connection {
             self.write_probe(packet, end, data);
         }
         if data.len() > before && !packet.ack_eliciting && self.ping_for_acks(packet.space) {
-            self.write_ping(end, data);
-            packet.ack_eliciting = true;
+            packet.ack_eliciting = write_ping(end, data);
         }
         data.len() > before
     }
@@ -290,15 +289,14 @@ impl Connection {
     }
 
     /// RFC 9002 6.2.4: a probe elicits an acknowledgement, by a PING when there is nothing better.
-    fn write_probe(&mut self, packet: &mut Building, end: usize, data: &mut Vec<u8>) {
+    pub(super) fn write_probe(&mut self, packet: &mut Building, end: usize, data: &mut Vec<u8>) {
         let index = packet.space.index();
         let Some(probes) = self.outbox.probes.get_mut(index) else {
             return;
         };
         let wanted = *probes > 0 || self.outbox.ping && packet.level == Level::OneRtt;
         if wanted && !packet.ack_eliciting {
-            self.write_ping(end, data);
-            packet.ack_eliciting = true;
+            packet.ack_eliciting = write_ping(end, data);
         }
         if packet.ack_eliciting {
             if let Some(probes) = self.outbox.probes.get_mut(index) {
@@ -310,15 +308,18 @@ impl Connection {
         }
     }
 
-    fn write_ping(&mut self, end: usize, data: &mut Vec<u8>) {
-        if data.len() < end {
-            encode::ping(data);
-        }
-    }
-
     /// RFC 9000 13.2.4: who only acknowledges asks for an acknowledgement now and then, so that its
     /// ranges do not grow for ever.
     fn ping_for_acks(&mut self, space: Space) -> bool {
         space == Space::Data && self.recovery.wants_ping(space)
     }
+}
+
+/// A PING, unless the packet is full: whether it was written.
+fn write_ping(end: usize, data: &mut Vec<u8>) -> bool {
+    let has_room = data.len() < end;
+    if has_room {
+        encode::ping(data);
+    }
+    has_room
 }

@@ -8,8 +8,9 @@ use crate::config::TransportConfig;
 use crate::crypto::Level;
 use crate::error::code;
 use crate::limits::MAX_CRYPTO_BUFFER;
+use crate::recovery::PathLookup as _;
 use crate::transmit::TransmitBuf;
-use crate::wire::Version;
+use crate::wire::{Space, Version};
 
 /// The server has Handshake keys and Initial keys still, the client's ClientHello is whole.
 fn server_in_handshake(seed: u64) -> Pair {
@@ -167,4 +168,21 @@ fn an_acknowledgement_leaves_before_what_was_announced() {
     pair.run_until(|pair| pair.sent.len() > sent);
     let waited = pair.now.saturating_duration_since(begin);
     assert_eq!(waited, weir_core::time::Duration::from_millis(24));
+}
+
+#[test]
+fn a_ping_without_room_is_not_counted_as_sent() {
+    // RFC 9002 6.2.4: a probe elicits an acknowledgement; a packet that an ACK has filled is none.
+    let mut pair = Pair::connected(409);
+    let client = &mut pair.client;
+    client.outbox.ping = true;
+    let (path, mut out) = (client.paths.active(), TransmitBuf::default());
+    let packet = client.begin_packet(Space::Data, Level::OneRtt, path, 100, &mut out);
+    let mut packet = packet.unwrap();
+    let full = out.data.len();
+    client.write_probe(&mut packet, full, &mut out.data);
+    assert_eq!(out.data.len(), full);
+    assert!(!packet.ack_eliciting && client.outbox.ping);
+    client.write_probe(&mut packet, full + 1, &mut out.data);
+    assert!(packet.ack_eliciting && !client.outbox.ping);
 }
