@@ -130,6 +130,7 @@ pub(super) struct Held {
 /// One of them.
 #[derive(Debug)]
 pub(super) struct HeldPacket {
+    pub(super) came_at: Instant,
     pub(super) path: PathAddr,
     pub(super) ecn: Option<Ecn>,
     pub(super) data: Vec<u8>,

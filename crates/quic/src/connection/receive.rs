@@ -20,6 +20,8 @@ use crate::wire::{ConnectionId, Side, Space, Version};
 #[derive(Copy, Clone, Debug)]
 pub(super) struct Arrival {
     pub(super) now: Instant,
+    /// When it came: before `now` if it had to wait for its keys.
+    pub(super) came_at: Instant,
     pub(super) path: PathId,
     pub(super) addr: PathAddr,
     pub(super) ecn: Option<Ecn>,
@@ -61,16 +63,17 @@ impl Connection {
                 return self.drop_packet(now, Drop::Address, None, data.len());
             }
         };
-        self.receive(now, path, addr, ecn, data);
+        self.receive(now, now, path, addr, ecn, data);
         self.retry_held(now);
         self.protection.prepare();
         self.trace_changes(now, Cause::Peer);
     }
 
-    /// The packets of one datagram, or one packet that was kept (RFC 9000 12.2).
+    /// The packets of one datagram, or one packet that was kept since `came_at` (RFC 9000 12.2).
     fn receive(
         &mut self,
         now: Instant,
+        came_at: Instant,
         path: Option<PathId>,
         addr: PathAddr,
         ecn: Option<Ecn>,
@@ -103,6 +106,7 @@ impl Connection {
             };
             let mut arrival = Arrival {
                 now,
+                came_at,
                 path: path.unwrap_or(self.paths.active()),
                 addr,
                 ecn,
@@ -321,6 +325,7 @@ impl Connection {
 
     fn hold(&mut self, arrival: &Arrival, packet: &[u8]) {
         let held = HeldPacket {
+            came_at: arrival.came_at,
             path: arrival.addr,
             ecn: arrival.ecn,
             data: packet.to_vec(),
@@ -357,7 +362,8 @@ impl Connection {
         for mut packet in packets {
             let path = self.paths.iter().find(|path| path.addr == packet.path);
             let path = path.map(|path| path.id);
-            self.receive(now, path, packet.path, packet.ecn, &mut packet.data);
+            let (came_at, addr) = (packet.came_at, packet.path);
+            self.receive(now, came_at, path, addr, packet.ecn, &mut packet.data);
         }
     }
 
@@ -401,8 +407,10 @@ impl Connection {
         }
         // What it contained may have ended its space (RFC 9001 4.9).
         if self.protection.has_receive(level_of(arrival.kind)) {
+            // RFC 9000 13.2.5: the wait for keys is told as part of the ACK Delay.
+            let (came_at, ecn) = (arrival.came_at, arrival.ecn);
             self.received(arrival.space)
-                .on_packet(now, pn, content.ack_eliciting, arrival.ecn);
+                .on_packet(came_at, pn, content.ack_eliciting, ecn);
         }
         self.hasten(now, arrival.kind, content.ack_eliciting);
         if arrival.kind == PacketType::OneRtt {

@@ -12,8 +12,8 @@ use crate::config::TransportConfig;
 use crate::connection::Event;
 use crate::crypto::Level;
 use crate::limits::{AMPLIFICATION_FACTOR, MAX_HASTENED, MIN_DATAGRAM};
-use crate::wire::Version;
 use crate::wire::header::{FixedBit, Packet, PacketType};
+use crate::wire::{Space, Version};
 
 #[test]
 fn a_client_drops_initial_keys_when_it_sends_handshake() {
@@ -60,6 +60,37 @@ fn packets_that_come_before_their_keys_are_read_later() {
     drop(seen);
     assert!(pair.client.held_packets() == 0, "it was read");
     pair.establish();
+}
+
+#[test]
+fn the_wait_for_keys_is_part_of_the_ack_delay() {
+    // Q34, RFC 9000 13.2.5: it is long and does not come again; the peer's estimate is better off.
+    let mut pair = Pair::new(144);
+    handshake_keys(&mut pair);
+    let number = pair.server().next_number();
+    let early = pair.forge(End::Server, Level::OneRtt, &[1]);
+    pair.deliver(early);
+    let came_at = pair.now;
+    assert_eq!(pair.client.held_packets(), 1);
+    // No later one comes, whose delay would be told instead.
+    pair.filter = Some(Box::new(|flying| {
+        let mut at = 0;
+        while flying.to == End::Client && at < flying.data.len() {
+            let packet = Packet::parse(&flying.data[at..], 8, FixedBit::Any).unwrap();
+            match packet.kind {
+                PacketType::OneRtt => flying.data.truncate(at),
+                _ => at += packet.packet_len,
+            }
+        }
+        !flying.data.is_empty()
+    }));
+    pair.run_until(|pair| !pair.client.is_handshaking());
+    let waited = pair.now.saturating_duration_since(came_at);
+    assert!(waited > Duration::from_millis(100), "{waited:?}");
+    let received = pair.client.received(Space::Data);
+    assert_eq!(received.largest(), Some(number));
+    let fields = received.ack_fields(pair.now, 0).unwrap();
+    assert_eq!(u128::from(fields.delay), waited.as_micros());
 }
 
 #[test]
