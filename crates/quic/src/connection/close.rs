@@ -36,6 +36,11 @@ impl Closing {
         &self.reason
     }
 
+    #[cfg(test)]
+    pub(super) fn frame(&self) -> u64 {
+        self.frame
+    }
+
     pub(super) fn is_pending(&self) -> bool {
         self.pending
     }

@@ -19,7 +19,9 @@ impl Connection {
         payload: &[u8],
     ) -> Result<Content, TransportError> {
         let mut content = Content::default();
-        for frame in Frames::new(payload, arrival.kind)? {
+        let mut frames = Frames::new(payload, arrival.kind)?;
+        let mut at = 0;
+        while let Some(frame) = frames.next() {
             let frame = frame?;
             let kind = frame.kind();
             content.ack_eliciting |= frame.is_ack_eliciting();
@@ -27,8 +29,13 @@ impl Connection {
             self.handle_frame(arrival, frame)
                 .map_err(|error| match error.frame {
                     0 => error.in_frame(kind),
+                    // What their low bits say is part of the type, which is one byte (RFC 9000 19.19).
+                    frame::ACK | frame::STREAM | frame::DATAGRAM => {
+                        error.in_frame(payload.get(at).map_or(kind, |first| u64::from(*first)))
+                    }
                     _ => error,
                 })?;
+            at = payload.len().saturating_sub(frames.remaining());
             if !self.is_open() {
                 break;
             }

@@ -107,6 +107,14 @@ impl Connection {
             + self.endpoint_events.capacity() * size_of::<super::EndpointEvent>()
     }
 
+    /// The frame type that CONNECTION_CLOSE names.
+    pub(crate) fn frame_at_fault(&self) -> Option<u64> {
+        match &self.state {
+            super::State::Closing(closing) => Some(closing.frame()),
+            _ => None,
+        }
+    }
+
     /// What the spin bit of the next packet would be.
     pub(crate) fn spin_value(&self) -> bool {
         self.spin.value

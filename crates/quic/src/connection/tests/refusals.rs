@@ -275,6 +275,21 @@ fn a_connection_id_that_cannot_be() {
 }
 
 #[test]
+fn a_connection_id_told_otherwise_than_before() {
+    // Q98
+    let mut again = new_id(1, 0);
+    *again.last_mut().unwrap() ^= 1;
+    refused(End::Client, &again, code::PROTOCOL_VIOLATION);
+    let mut frames = new_id(20, 20);
+    let mut twice = new_id(21, 20);
+    // The same connection ID under another number.
+    let at = twice.len() - 17;
+    twice[at] = 20;
+    frames.extend(twice);
+    refused(End::Client, &frames, code::PROTOCOL_VIOLATION);
+}
+
+#[test]
 fn more_connection_ids_than_announced() {
     // Q97
     let frames: Vec<u8> = (20..40).flat_map(|n| new_id(n, 0)).collect();
@@ -297,6 +312,37 @@ fn retiring_without_end() {
 fn retiring_what_was_never_issued() {
     // Q100
     refused(End::Client, &raw(&[0x19, 99]), code::PROTOCOL_VIOLATION);
+}
+
+#[test]
+fn retiring_what_the_packet_is_addressed_to() {
+    // Q100, RFC 9000 19.16
+    refused(End::Client, &raw(&[0x19, 0]), code::PROTOCOL_VIOLATION);
+    refused(End::Server, &raw(&[0x19, 0]), code::PROTOCOL_VIOLATION);
+}
+
+#[test]
+fn the_frame_at_fault_is_told_by_the_type_it_came_with() {
+    // Q126, RFC 9000 19.19: the low bits of STREAM and DATAGRAM are part of the type.
+    let window = crate::config::TransportConfig::default().stream_window;
+    let key = id(Side::Client, Dir::Bi, 0).0;
+    let none = id(Side::Server, Dir::Bi, 9).0;
+    for (frames, kind) in [
+        (raw(&[0x0e, key, window, 1, 0]), 0x0e),
+        (raw(&[1, 0x0d, key, window + 1]), 0x0d),
+        (raw(&[0, 0, 0x0b, none, 0]), 0x0b),
+        (raw(&[0x08, none]), 0x08),
+        (raw(&[0x11, none, 1]), 0x11),
+        (raw(&[0x03, 1 << 40, 0, 0, 0, 0, 0, 0]), 0x03),
+        (raw(&[0x13, MAX]), 0x13),
+        (raw(&[0x2f]), 0x2f),
+        (raw(&[0x19, 99]), 0x19),
+    ] {
+        let mut pair = Pair::connected(62);
+        let datagram = pair.forge(End::Client, Level::OneRtt, &frames);
+        pair.deliver(datagram);
+        assert_eq!(pair.server().frame_at_fault(), Some(kind));
+    }
 }
 
 #[test]
