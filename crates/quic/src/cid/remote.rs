@@ -1,7 +1,5 @@
 //! The connection IDs that the peer gave: NEW_CONNECTION_ID in, RETIRE_CONNECTION_ID out.
 
-use std::collections::VecDeque;
-
 use crate::cid::ResetToken;
 use crate::error::{TransportError, code};
 use crate::limits::{ACTIVE_CONNECTION_ID_LIMIT, MAX_UNACKED_RETIREMENTS};
@@ -11,16 +9,6 @@ use crate::wire::ConnectionId;
 const NEW_CONNECTION_ID: u64 = 0x18;
 /// Sequence numbers above the lowest one not seen that are told apart, one bit each.
 const WINDOW: u64 = u64::BITS as u64;
-
-/// What the endpoint has to know to recognise a stateless reset (RFC 9000 section 10.3.1): only
-/// tokens of connection IDs that packets are sent to count.
-#[derive(Clone, Debug)]
-pub(crate) enum TokenEvent {
-    /// Packets are sent to the connection ID of this token from now on.
-    Added(ResetToken),
-    /// No more.
-    Removed(ResetToken),
-}
 
 #[derive(Debug)]
 struct Held {
@@ -55,7 +43,8 @@ pub(crate) struct RemoteCids {
     seen: u64,
     /// Below this some were passed over without having been seen.
     passed_over: u64,
-    events: VecDeque<TokenEvent>,
+    /// Other tokens are in use than when that was last asked.
+    tokens_changed: bool,
 }
 
 impl RemoteCids {
@@ -76,7 +65,7 @@ impl RemoteCids {
             seen_below: 1,
             seen: 0,
             passed_over: 0,
-            events: VecDeque::new(),
+            tokens_changed: false,
         }
     }
 
@@ -90,10 +79,8 @@ impl RemoteCids {
     /// The server's stateless_reset_token transport parameter: the token of sequence number 0.
     pub(crate) fn set_initial_token(&mut self, token: ResetToken) {
         if let Some(first) = self.held.first_mut().filter(|held| held.sequence == 0) {
-            if first.taken {
-                self.events.push_back(TokenEvent::Added(token));
-            }
             first.token = Some(token);
+            self.tokens_changed = true;
         }
     }
 
@@ -187,9 +174,7 @@ impl RemoteCids {
             .iter_mut()
             .find(|held| !held.taken && !held.doomed)?;
         held.taken = true;
-        if let Some(token) = &held.token {
-            self.events.push_back(TokenEvent::Added(*token));
-        }
+        self.tokens_changed = true;
         Some(held.sequence)
     }
 
@@ -264,9 +249,21 @@ impl RemoteCids {
         }
     }
 
-    /// What the endpoint has to know of reset tokens.
-    pub(crate) fn poll_token_event(&mut self) -> Option<TokenEvent> {
-        self.events.pop_front()
+    /// The reset token of the connection ID numbered `sequence`, unless it has none or is retired.
+    pub(crate) fn token(&self, sequence: u64) -> Option<ResetToken> {
+        let mut usable = self.held.iter().filter(|held| !held.doomed);
+        usable.find(|held| held.sequence == sequence)?.token
+    }
+
+    /// A path sends to another connection ID than before, or to none any more.
+    pub(crate) fn note_use(&mut self) {
+        self.tokens_changed = true;
+    }
+
+    /// Whether other tokens may be in use than at the last call, or with other addresses.
+    #[inline]
+    pub(crate) fn take_tokens_changed(&mut self) -> bool {
+        std::mem::take(&mut self.tokens_changed)
     }
 
     /// The tokens of all connection IDs that packets are sent to, for the endpoint to forget at
@@ -280,7 +277,6 @@ impl RemoteCids {
     pub(crate) fn release_memory(&mut self) {
         self.held.shrink_to_fit();
         self.retired.shrink_to_fit();
-        self.events.shrink_to_fit();
     }
 
     /// Bytes allocated.
@@ -288,11 +284,7 @@ impl RemoteCids {
     pub(crate) fn memory(&self) -> usize {
         let held = self.held.capacity().saturating_mul(size_of::<Held>());
         let retired = self.retired.capacity().saturating_mul(size_of::<Retired>());
-        let events = self
-            .events
-            .capacity()
-            .saturating_mul(size_of::<TokenEvent>());
-        held.saturating_add(retired).saturating_add(events)
+        held.saturating_add(retired)
     }
 
     /// Compares a frame with what is held: `true` when it repeats one.
@@ -339,9 +331,7 @@ impl RemoteCids {
             return Ok(());
         }
         let gone = self.held.remove(index);
-        if let Some(token) = gone.token.filter(|_| gone.taken) {
-            self.events.push_back(TokenEvent::Removed(token));
-        }
+        self.tokens_changed |= gone.taken;
         self.push_retired(gone.sequence)
     }
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::ResetToken;
-use super::remote::{RemoteCids, TokenEvent};
+use super::remote::RemoteCids;
 use crate::error::{TransportError, code};
 use crate::limits::{ACTIVE_CONNECTION_ID_LIMIT, MAX_UNACKED_RETIREMENTS};
 use crate::wire::ConnectionId;
@@ -202,7 +202,7 @@ fn a_flood_of_new_connection_ids_stays_bounded() {
         new(&mut cids, sequence, sequence).unwrap();
         assert_eq!(retirements(&mut cids), [sequence - 1]);
         cids.on_acked(sequence - 1);
-        while cids.poll_token_event().is_some() {}
+        let _changed = cids.take_tokens_changed();
     }
     assert!(
         cids.memory() <= before + 1024,
@@ -249,19 +249,18 @@ fn tokens_follow_their_use() {
     let mut cids = begun();
     cids.set_initial_token(token(0));
     new(&mut cids, 1, 0).unwrap();
-    let added = cids.poll_token_event();
-    assert!(matches!(added, Some(TokenEvent::Added(of)) if of == token(0)));
-    assert!(cids.poll_token_event().is_none(), "number 1 is not in use");
+    assert!(cids.take_tokens_changed());
+    assert_eq!(cids.token(0), Some(token(0)));
+    assert_eq!(cids.tokens_in_use().count(), 1, "number 1 is not in use");
+    assert!(!cids.take_tokens_changed());
     assert_eq!(cids.take_unused(), Some(1));
-    let added = cids.poll_token_event();
-    assert!(matches!(added, Some(TokenEvent::Added(of)) if of == token(1)));
+    assert!(cids.take_tokens_changed());
+    assert_eq!(cids.token(1), Some(token(1)));
     assert_eq!(cids.tokens_in_use().count(), 2);
     new(&mut cids, 2, 2).unwrap();
-    let gone: Vec<_> = std::iter::from_fn(|| cids.poll_token_event()).collect();
-    assert!(
-        matches!(gone[..], [TokenEvent::Removed(a), TokenEvent::Removed(b)]
-        if a == token(0) && b == token(1))
-    );
+    assert!(cids.take_tokens_changed());
+    assert_eq!((cids.token(0), cids.token(1)), (None, None));
+    assert_eq!(cids.tokens_in_use().count(), 0);
 }
 
 // RFC 9000 18.2: preferred_address brings sequence number 1.

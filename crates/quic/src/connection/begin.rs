@@ -198,6 +198,7 @@ impl Connection {
             outcome: Outcome::default(),
             events: VecDeque::new(),
             endpoint_events: VecDeque::new(),
+            told_tokens: Vec::new(),
             // Off on one path in sixteen, so that those who switched it off do not stand out.
             spin: Spin {
                 enabled: config.spin && !rng::chance(&mut rng, 1, 16),

@@ -51,6 +51,7 @@ pub use event::{EndpointEvent, Event, Timer};
 pub use handshake::HandshakeInfo;
 pub use stats::{ConnectionStats, EcnReport};
 
+use crate::cid::ResetToken;
 use crate::cid::local::LocalCids;
 use crate::config::TransportConfig;
 use crate::crypto::Protection;
@@ -105,6 +106,8 @@ pub struct Connection {
     outcome: Outcome,
     events: VecDeque<Event>,
     endpoint_events: VecDeque<EndpointEvent>,
+    /// The reset tokens in use, and their addresses, that the endpoint was told of.
+    told_tokens: Vec<(std::net::SocketAddr, ResetToken)>,
     /// The application takes no new streams.
     is_going_away: bool,
     spin: Spin,

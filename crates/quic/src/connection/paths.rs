@@ -8,7 +8,6 @@ use super::begin::stream_limits;
 use super::receive::Arrival;
 use super::{Connection, EndpointEvent, Event};
 use crate::cid::ResetToken;
-use crate::cid::remote::TokenEvent;
 use crate::error::TransportError;
 use crate::path::{PathError, PathEvent, PeerPathLimits};
 use crate::recovery::{Outcome, PathLookup};
@@ -249,15 +248,26 @@ impl Connection {
             .hold_until(now + self.pto().saturating_mul(3));
     }
 
-    /// Tells the endpoint which reset tokens are in use now.
+    /// Tells the endpoint which reset tokens are in use now, and from where each would come.
     pub(super) fn collect_endpoint_events(&mut self) {
-        let Some(addr) = self.path() else { return };
-        let remote = addr.remote;
-        while let Some(event) = self.paths.remote_cids.poll_token_event() {
-            self.endpoint_events.push_back(match event {
-                TokenEvent::Added(token) => EndpointEvent::ResetTokenAdded { remote, token },
-                TokenEvent::Removed(token) => EndpointEvent::ResetTokenRemoved { remote, token },
-            });
+        if !self.paths.remote_cids.take_tokens_changed() {
+            return;
         }
+        let mut tokens = Vec::with_capacity(1);
+        for used in self.paths.tokens() {
+            if !tokens.contains(&used) {
+                tokens.push(used);
+            }
+        }
+        let told = std::mem::take(&mut self.told_tokens);
+        for (remote, token) in told.iter().filter(|old| !tokens.contains(old)).copied() {
+            let event = EndpointEvent::ResetTokenRemoved { remote, token };
+            self.endpoint_events.push_back(event);
+        }
+        for (remote, token) in tokens.iter().filter(|new| !told.contains(new)).copied() {
+            let event = EndpointEvent::ResetTokenAdded { remote, token };
+            self.endpoint_events.push_back(event);
+        }
+        self.told_tokens = tokens;
     }
 }

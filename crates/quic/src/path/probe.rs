@@ -103,6 +103,7 @@ impl PathSet {
             },
         };
         self.paths.get_mut(index)?.remote_cid = Some(sequence);
+        self.remote_cids.note_use();
         self.remote_cids.get(sequence)
     }
 

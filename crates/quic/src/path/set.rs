@@ -13,7 +13,7 @@ use super::events::{Arrival, PathEvent};
 use super::mtu::Mtu;
 use super::state::{OpenedBy, Path};
 use super::validation::{PathData, Validation};
-use crate::cid::RemoteCids;
+use crate::cid::{RemoteCids, ResetToken};
 use crate::limits::{IDLE_PATH_LINGER, MAX_CANDIDATE_PATHS, MAX_IDLE_PATHS};
 use crate::recovery::{GRANULARITY, PathLookup, PathRecovery, RecoveryConfig};
 use crate::transmit::PathAddr;
@@ -162,6 +162,15 @@ impl PathSet {
     /// The address of a path.
     pub(crate) fn addr(&self, path: PathId) -> Option<PathAddr> {
         Some(self.get(path)?.addr)
+    }
+
+    /// The addresses that packets go to, each with the reset token of the connection ID that they
+    /// carry (RFC 9000 section 10.3.1).
+    pub(crate) fn tokens(&self) -> impl Iterator<Item = (SocketAddr, ResetToken)> {
+        self.paths.iter().filter_map(|path| {
+            let token = self.remote_cids.token(path.remote_cid?)?;
+            Some((path.addr.remote, token))
+        })
     }
 
     /// All paths.
@@ -431,6 +440,7 @@ impl PathSet {
             self.active = self.active.saturating_sub(1);
         }
         self.release_cid(&gone);
+        self.remote_cids.note_use();
         self.events.push_back(PathEvent::Ended(gone.id));
     }
 

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::*;
-use crate::cid::ResetTokens as _;
+use crate::cid::{ResetToken, ResetTokens as _};
 use crate::config::{ClientConfig, TransportConfig};
-use crate::connection::{Connection, Event};
+use crate::connection::{Connection, EndpointEvent, Event};
 use crate::error::code;
 use weir_core::close::CloseReason;
 use weir_core::time::Duration;
@@ -58,9 +58,13 @@ fn tls() -> Tls {
 /// One socket: an endpoint, its connections, and what they reported.
 struct Node {
     addr: SocketAddr,
+    /// Where the last datagram came to, and answers come from: one of its addresses.
+    heard_at: SocketAddr,
     endpoint: Endpoint,
     connections: BTreeMap<usize, (ConnectionHandle, Connection)>,
     events: Vec<Event>,
+    /// What its endpoint was told of reset tokens.
+    tokens: Vec<EndpointEvent>,
     out: TransmitBuf,
     /// Bytes received from and sent to anybody.
     received: usize,
@@ -74,9 +78,11 @@ impl Node {
     fn new(addr: SocketAddr, config: EndpointConfig, seed: u64) -> Node {
         Node {
             addr,
+            heard_at: addr,
             endpoint: Endpoint::new(config, rng_from_seed(seed)).unwrap(),
             connections: BTreeMap::new(),
             events: Vec::new(),
+            tokens: Vec::new(),
             out: TransmitBuf::new(1),
             received: 0,
             sent: 0,
@@ -166,7 +172,7 @@ impl World {
                         node.sent += data.len();
                         self.wire.push_back(Flying {
                             at: self.now + LATENCY,
-                            from: node.addr,
+                            from: node.heard_at,
                             to: transmit.path.remote,
                             data: data.to_vec(),
                         });
@@ -174,8 +180,11 @@ impl World {
                 }
                 while let Some(event) = connection.poll_endpoint_event() {
                     node.endpoint.handle_event(*handle, &event);
-                    if event == crate::connection::EndpointEvent::Drained {
-                        gone.push(*index);
+                    match event {
+                        EndpointEvent::Drained => gone.push(*index),
+                        EndpointEvent::ResetTokenAdded { .. }
+                        | EndpointEvent::ResetTokenRemoved { .. } => node.tokens.push(event),
+                        _ => {}
                     }
                 }
                 node.events
@@ -191,6 +200,7 @@ impl World {
         } else {
             &mut self.server
         };
+        node.heard_at = flying.to;
         node.received += flying.data.len();
         let path = PathAddr::to(flying.from);
         let mut data = flying.data;
@@ -470,4 +480,95 @@ fn the_first_connection_id_can_be_reset_too() {
         .endpoint
         .handle_datagram(now, from, None, &datagram, &mut node.out);
     assert!(matches!(handled, Handled::StatelessReset(_)));
+}
+
+/// A world whose server asks to be talked to at `addr(3)`, and whose client has connection IDs of
+/// `cid_len` bytes.
+fn preferring(cid_len: usize) -> World {
+    let std::net::SocketAddr::V4(v4) = addr(3) else {
+        panic!("not of IPv4");
+    };
+    let preferred = crate::config::PreferredAddresses {
+        v4: Some(v4),
+        v6: None,
+    };
+    let mut world = World::new(|settings| {
+        settings.server = Some(Arc::new(ServerConfig {
+            preferred,
+            ..ServerConfig::new(tls().server)
+        }));
+    });
+    let mut client = config(cid_len);
+    client.server = None;
+    world.client = Node::new(addr(1), client, 1);
+    world
+}
+
+/// A datagram that is a stateless reset with this token.
+fn reset_of(token: &ResetToken) -> Vec<u8> {
+    let mut datagram = vec![0x55; 30];
+    datagram.extend_from_slice(token.as_bytes());
+    datagram
+}
+
+// Q102, Q113: the path is tried, and so the datagrams from there are for the connection.
+#[test]
+fn a_client_without_connection_ids_moves_to_the_preferred_address() {
+    let mut world = preferring(0);
+    world.connect();
+    while !world.wire.iter().any(|flying| flying.to == addr(3)) {
+        world.run_ms(1);
+    }
+    let (now, client) = (world.now, &mut world.client);
+    let path = PathAddr::to(addr(3));
+    let handled = client
+        .endpoint
+        .handle_datagram(now, path, None, &[0x41; 40], &mut client.out);
+    assert!(matches!(handled, Handled::Connection(_)), "{handled:?}");
+    world.run_ms(300);
+    world.assert_confirmed();
+    let path = world.client.only().path();
+    assert_eq!(path.map(|path| path.remote), Some(addr(3)));
+    world.finish();
+}
+
+// Q124, RFC 9000 10.3.1: a token counts for the address that its connection ID is used with, and no
+// more once that is retired.
+#[test]
+fn a_server_that_was_followed_can_reset_from_where_it_is() {
+    let mut world = preferring(8);
+    world.connect();
+    world.run_ms(100);
+    let first = match world.client.tokens.first() {
+        Some(EndpointEvent::ResetTokenAdded { remote, token }) if *remote == addr(2) => *token,
+        other => panic!("{other:?}"),
+    };
+    world.run(Duration::from_secs(5));
+    world.client.only().ping();
+    // The path that was left is let go.
+    for _ in 0..40 {
+        world.run(Duration::from_secs(1));
+        world.client.only().ping();
+    }
+    world.assert_confirmed();
+    let path = world.client.only().path();
+    assert_eq!(path.map(|path| path.remote), Some(addr(3)));
+    let second = world.client.tokens.iter().find_map(|event| match event {
+        EndpointEvent::ResetTokenAdded { remote, token } if *remote == addr(3) => Some(*token),
+        _ => None,
+    });
+    let second = second.expect("told of the new address");
+    let (now, client) = (world.now, &mut world.client);
+    let mut hear = |from: SocketAddr, token: &ResetToken| {
+        let path = PathAddr::to(from);
+        let data = reset_of(token);
+        client
+            .endpoint
+            .handle_datagram(now, path, None, &data, &mut client.out)
+    };
+    let old = hear(addr(2), &first);
+    assert!(!matches!(old, Handled::StatelessReset(_)), "{old:?}");
+    let elsewhere = hear(addr(2), &second);
+    assert!(!matches!(elsewhere, Handled::StatelessReset(_)));
+    assert!(matches!(hear(addr(3), &second), Handled::StatelessReset(_)));
 }
