@@ -248,6 +248,9 @@ impl Connection {
         if !self.recovery.may_send(Space::Data) {
             return Gate::AckOnly;
         }
+        // Without pacing's leave nothing goes; only who has something to send is held back by that.
+        let is_paced = batch.paced < size as u64;
+        let is_held_back = is_paced && self.wants_batch();
         let Some(recovery) = self.paths.recovery(batch.path) else {
             return Gate::AckOnly;
         };
@@ -255,9 +258,11 @@ impl Connection {
             recovery.on_window_limited();
             return Gate::AckOnly;
         }
-        if batch.paced < size as u64 {
+        if is_held_back {
             recovery.on_window_limited();
             self.clock.pacing = recovery.next_release(now);
+        }
+        if is_paced {
             return Gate::AckOnly;
         }
         Gate::Open

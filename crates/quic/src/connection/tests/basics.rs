@@ -3,6 +3,7 @@
 use super::pair::{End, Pair};
 use crate::connection::Event;
 use crate::recovery::{EcnPhase, PathLookup};
+use crate::transmit::TransmitBuf;
 use weir_core::close::{Initiator, Layer};
 use weir_core::time::Duration;
 
@@ -106,4 +107,32 @@ fn a_batch_in_which_the_test_of_marks_ends_is_marked_as_a_whole() {
     let path = pair.client.paths.active();
     let phase = pair.client.paths.get(path).unwrap().recovery.ecn.phase();
     assert_eq!(phase, EcnPhase::Capable);
+}
+
+#[test]
+fn pacing_holds_nothing_back_when_nothing_waits() {
+    // RFC 9002 7.7, 7.8: an empty bucket is the limit only of who has more to send.
+    let mut held = 0;
+    for less in 0..16 {
+        let mut pair = Pair::connected(13);
+        let key = pair.open(End::Client);
+        pair.send_all(End::Client, key, &[1; 500_000]);
+        let inbound = pair.accept_stream(End::Server);
+        pair.read_all(End::Server, inbound);
+        pair.run_for(Duration::from_millis(200));
+        let (now, key) = (pair.now, pair.open(End::Client));
+        let path = pair.client.paths.active();
+        let recovery = pair.client.paths.recovery(path).unwrap();
+        // About what the bucket holds, headers included.
+        let size = recovery.pacing_budget(now) as usize - less * 400;
+        pair.send_all(End::Client, key, &vec![1; size]);
+        let mut out = TransmitBuf::default();
+        while pair.client.poll_transmit(now, &mut out).is_some() {
+            out.clear();
+        }
+        let is_paced = pair.client.clock.pacing.is_some();
+        assert!(pair.client.wants_transmit() || !is_paced, "{less}");
+        held += u32::from(is_paced);
+    }
+    assert!(held > 0, "pacing was seen");
 }
