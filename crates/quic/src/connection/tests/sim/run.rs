@@ -159,10 +159,15 @@ impl Run {
         self.plan.retry && !self.plan.is_reliable() && late && client && forgotten
     }
 
+    /// A burst of losses took every answer.
+    fn heard_nothing(&self) -> bool {
+        self.sim.world().node_stats(self.net.client).received == 0 && !self.plan.is_reliable()
+    }
+
     fn check_reasons(&self, reasons: &[Option<CloseReason>; 2]) {
         let plan = &self.plan;
         let all = self.truth.borrow().complete == [true; 2];
-        if self.is_too_late(reasons) {
+        if self.is_too_late(reasons) || self.heard_nothing() {
             return;
         }
         assert!(all || plan.is_abrupt(), "{reasons:?}\n{}", self.sim.dump());
