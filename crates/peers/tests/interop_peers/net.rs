@@ -87,7 +87,10 @@ async fn handshakes_where_a_third_is_lost() {
         t.initial_rtt = rtt;
         t.handshake_timeout = Duration::from_secs(60);
     };
-    let server = q::server(Tls::default());
+    let config = q::server_config(Tls::default(), |t| {
+        t.initial_rtt(rtt);
+    });
+    let server = q::bind(Some(config));
     let to_quinn = lab(server.local_addr().unwrap(), lossy.clone()).await;
     let _server = q::echo(server);
     let limits = s2n::limits()
