@@ -16,6 +16,17 @@ use weir::{
 const CHUNK: usize = 64 * 1024;
 
 type Waiting<T> = Pin<Box<dyn Future<Output = Result<T, ConnectionError>> + Send + Sync>>;
+
+/// Polls what is under way, begun anew where nothing is.
+fn poll_kept<T>(
+    kept: &mut Option<Waiting<T>>,
+    cx: &mut Context<'_>,
+    begin: impl FnOnce() -> Waiting<T>,
+) -> Poll<Result<T, ConnectionError>> {
+    let result = ready!(kept.get_or_insert_with(begin).as_mut().poll(cx));
+    *kept = None;
+    Poll::Ready(result)
+}
 type Halves = (SendStream, RecvStream);
 
 /// A connection as `h3` drives it.
@@ -43,13 +54,10 @@ impl quic::Connection<Bytes> for H3Connection {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<H3Recv, ConnectionErrorIncoming>> {
-        let connection = &self.opener.connection;
-        let waiting = self.uni.get_or_insert_with(|| {
-            let connection = connection.clone();
+        let taken = ready!(poll_kept(&mut self.uni, cx, || {
+            let connection = self.opener.connection.clone();
             Box::pin(async move { connection.accept_uni().await })
-        });
-        let taken = ready!(waiting.as_mut().poll(cx));
-        self.uni = None;
+        }));
         Poll::Ready(taken.map(H3Recv).map_err(connection_error))
     }
 
@@ -57,13 +65,10 @@ impl quic::Connection<Bytes> for H3Connection {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<H3Stream, ConnectionErrorIncoming>> {
-        let connection = &self.opener.connection;
-        let waiting = self.bi.get_or_insert_with(|| {
-            let connection = connection.clone();
+        let taken = ready!(poll_kept(&mut self.bi, cx, || {
+            let connection = self.opener.connection.clone();
             Box::pin(async move { connection.accept_bi().await })
-        });
-        let taken = ready!(waiting.as_mut().poll(cx));
-        self.bi = None;
+        }));
         Poll::Ready(taken.map(H3Stream::from).map_err(connection_error))
     }
 
@@ -126,13 +131,10 @@ impl quic::OpenStreams<Bytes> for H3Opener {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<H3Stream, StreamErrorIncoming>> {
-        let connection = &self.connection;
-        let waiting = self.bi.get_or_insert_with(|| {
-            let connection = connection.clone();
+        let opened = ready!(poll_kept(&mut self.bi, cx, || {
+            let connection = self.connection.clone();
             Box::pin(async move { connection.open_bi().await })
-        });
-        let opened = ready!(waiting.as_mut().poll(cx));
-        self.bi = None;
+        }));
         Poll::Ready(opened.map(H3Stream::from).map_err(no_stream))
     }
 
@@ -140,13 +142,10 @@ impl quic::OpenStreams<Bytes> for H3Opener {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<H3Send, StreamErrorIncoming>> {
-        let connection = &self.connection;
-        let waiting = self.uni.get_or_insert_with(|| {
-            let connection = connection.clone();
+        let opened = ready!(poll_kept(&mut self.uni, cx, || {
+            let connection = self.connection.clone();
             Box::pin(async move { connection.open_uni().await })
-        });
-        let opened = ready!(waiting.as_mut().poll(cx));
-        self.uni = None;
+        }));
         Poll::Ready(opened.map(H3Send::from).map_err(no_stream))
     }
 

@@ -187,29 +187,15 @@ impl Service {
                     pipe.skip_to_end().await?;
                     return Ok(());
                 }
-                // Apart, so that a task that waits for a request is small.
-                other => return Box::pin(self.answer_other(pipe, other, more)).await,
-            }
-        }
-    }
-
-    /// Everything that does not come by the hundred thousand; `came` bytes have been taken with the
-    /// request.
-    async fn answer_other(
-        &self,
-        pipe: &mut Pipe,
-        request: Request,
-        came: u64,
-    ) -> Result<(), PipeError> {
-        match request {
-            Request::Down(bytes) => down(pipe, bytes).await,
-            Request::Up => up(pipe, came).await,
-            Request::Park(streams) => self.park(pipe, streams).await,
-            Request::Exchange { .. } | Request::Status => {
-                pipe.send(Status::now(self.lot.held()).encode()).await?;
-                pipe.finish().await?;
-                pipe.skip_to_end().await?;
-                Ok(())
+                Request::Down(bytes) => return down(pipe, bytes).await,
+                Request::Up => return up(pipe, more).await,
+                Request::Park(streams) => return self.park(pipe, streams).await,
+                Request::Status => {
+                    pipe.send(Status::now(self.lot.held()).encode()).await?;
+                    pipe.finish().await?;
+                    pipe.skip_to_end().await?;
+                    return Ok(());
+                }
             }
         }
     }

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use weir_core::close::{CloseReason, Initiator, Layer};
-use weir_core::time::Instant;
 use weir_quic::{ClientConfig, PathAddr, code};
 
 use super::engine::{HubLink, QuicEngine, QuicShared};
@@ -122,7 +121,10 @@ fn begin(
             .connect(now, &config, PathAddr::to(address), &target.host);
         let (handle, mut connection) =
             begun.map_err(|error| dial(io::Error::other(error.to_string())))?;
-        inner.equip(now, &mut connection, &info);
+        inner.equip(&mut connection, &info);
+        if let Some(bound) = inner.quic.routes.bound(address) {
+            connection.set_mtu_bound(now, bound);
+        }
         let engine = QuicEngine::new(connection, memory);
         let link = HubLink::new(Arc::clone(hub), handle);
         let shared: Arc<QuicShared> = Arc::new(Shared::new(engine, link, hub.clock, info.clone()));
@@ -206,19 +208,11 @@ fn failed(address: SocketAddr, reason: &CloseReason, inner: &Inner) -> ConnectEr
 }
 
 impl Inner {
-    /// Puts the endpoint's instruments on an engine, and what is known of its path.
-    pub(super) fn equip(
-        &self,
-        now: Instant,
-        engine: &mut weir_quic::Connection,
-        info: &ConnectionInfo,
-    ) {
+    /// Puts the endpoint's instruments on an engine.
+    pub(super) fn equip(&self, engine: &mut weir_quic::Connection, info: &ConnectionInfo) {
         let sinks = self.sinks(info);
         if !sinks.is_empty() {
             engine.set_tracer(weir_core::trace::Tracer::to_all(sinks));
-        }
-        if let Some(bound) = self.quic.routes.bound(info.remote_addr) {
-            engine.set_mtu_bound(now, bound);
         }
     }
 }

@@ -65,8 +65,7 @@ impl Welcome {
         handle: ConnectionHandle,
         mut engine: Engine,
     ) -> Entry {
-        self.endpoint
-            .equip(hub.clock.read(), &mut engine, &self.info);
+        self.endpoint.equip(&mut engine, &self.info);
         let engine = QuicEngine::new(engine, None);
         let link = HubLink::new(Arc::clone(hub), handle);
         let shared: Arc<QuicShared> =
@@ -90,6 +89,12 @@ impl Welcome {
             }
         }
         shared.set_peer(info.peer);
+        // Not before: whoever forges addresses is not to have the system asked about each.
+        if let Some(bound) = self.endpoint.quic.routes.bound(info.remote_addr) {
+            let mut state = shared.lock();
+            let now = state.link.begin(shared.clock.read());
+            state.engine.connection.set_mtu_bound(now, bound);
+        }
         let connection = Connection::new(shared.clone(), info);
         self.place.send(Arrived::Connection(connection));
     }

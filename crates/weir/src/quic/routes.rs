@@ -41,16 +41,18 @@ impl Routes {
 
     fn to(&self, remote: SocketAddr) -> Option<Route> {
         let now = Instant::now();
-        let mut known = self.lock();
-        if let Some((at, route)) = known.get(&remote.ip())
-            && now.saturating_duration_since(*at) < FRESH
+        let known = self.lock().get(&remote.ip()).copied();
+        if let Some((at, route)) = known
+            && now.saturating_duration_since(at) < FRESH
         {
-            return *route;
+            return route;
         }
+        // Not under the lock: the system is asked.
+        let route = route::to(remote).ok();
+        let mut known = self.lock();
         if known.len() >= ROUTES {
             known.clear();
         }
-        let route = route::to(remote).ok();
         known.insert(remote.ip(), (now, route));
         route
     }
