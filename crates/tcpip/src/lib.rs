@@ -1,0 +1,38 @@
+//! A TCP/IP stack in user space as a sans-IO engine: Ethernet, ARP and NDP, IPv4 and IPv6, ICMP,
+//! UDP and TCP over any source of packets.
+
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        reason = "tests"
+    )
+)]
+#![allow(dead_code, reason = "the rooms are being furnished")]
+
+mod device;
+mod ip;
+pub mod limits;
+mod link;
+mod offload;
+mod stack;
+mod tcp;
+mod transmit;
+mod udp;
+pub mod wire;
+
+pub use device::{
+    Capabilities, Checksum, InterfaceId, Medium, Offload, SegmentKind, Segmentation, Segments,
+};
+pub use transmit::{Frame, TransmitBuf};

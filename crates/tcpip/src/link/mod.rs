@@ -1,0 +1,1 @@
+//! From frames to neighbours: Ethernet, ARP, NDP, address configuration.

@@ -1,0 +1,1 @@
+//! Segmentation and coalescing where a device has none.

@@ -1,0 +1,1 @@
+//! The engine: interfaces below, sockets above.

@@ -1,0 +1,1 @@
+//! TCP: one connection and what it is made of.
