@@ -35,4 +35,5 @@ pub mod wire;
 pub use device::{
     Capabilities, Checksum, InterfaceId, Medium, Offload, SegmentKind, Segmentation, Segments,
 };
+pub use stack::Counters;
 pub use transmit::{Frame, TransmitBuf};

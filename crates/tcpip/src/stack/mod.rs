@@ -1,1 +1,5 @@
-//! The engine: interfaces below, sockets above.
+//! Interfaces, sockets and connections of one host: what the rest of the crate is assembled into.
+
+mod counters;
+
+pub use counters::Counters;
