@@ -35,5 +35,10 @@ pub mod wire;
 pub use device::{
     Capabilities, Checksum, InterfaceId, Medium, Offload, SegmentKind, Segmentation, Segments,
 };
+pub use ip::{
+    Cidr, CidrError, ConfigError, Ecn, IcmpKind, InterfaceConfig, IpTimer, NeighborState, NoRoute,
+    RouteConfig, SendError,
+};
+pub use link::Mac;
 pub use stack::Counters;
 pub use transmit::{Frame, TransmitBuf};
