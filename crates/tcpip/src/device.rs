@@ -1,7 +1,7 @@
 //! What passes between the stack and a device, and what a device can do.
 
-/// An interface of one stack: dense, from 0.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// An interface of one stack: dense, from 0. The default is the first one.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InterfaceId(pub(crate) u16);
 
 impl InterfaceId {

@@ -48,6 +48,7 @@ pub mod security;
 mod stats;
 mod stream;
 mod target;
+pub mod tcpip;
 pub mod trace;
 pub mod tunnel;
 mod via;
