@@ -41,4 +41,8 @@ pub use ip::{
 };
 pub use link::Mac;
 pub use stack::Counters;
+pub use tcp::{
+    CloseCause, KeepAlive, ReadError, SendBufferConfig, Setting, State, TcpConfig, TcpStats,
+    WriteError,
+};
 pub use transmit::{Frame, TransmitBuf};

@@ -1,5 +1,7 @@
 //! Every cap of the stack, by name.
 
+use weir_core::time::Duration;
+
 /// The largest frame between stack and device, in bytes: an IP packet of 65,535 bytes behind an
 /// Ethernet header with room to spare. Super-segments are no larger (`IFF_VNET_HDR`, Linux' GSO).
 pub const MAX_FRAME: usize = 65_536 + 64;
@@ -11,3 +13,62 @@ pub const MAX_EXTENSION_HEADERS: usize = 8;
 /// Options of one Hop-by-Hop or Destination Options header, padding not counted, before the packet
 /// is dropped (RFC 8504 5.3).
 pub const MAX_EXTENSION_OPTIONS: usize = 8;
+
+// tcp: the connection
+
+/// A peer's MSS below this is raised to it: with less, headers would be most of what is sent, and a
+/// peer could make us send a packet for every few bytes (T29; Linux' `tcp_min_snd_mss`).
+pub const FLOOR_MSS: u16 = 48;
+/// The MSS of an IPv4 peer that names none (RFC 9293 3.7.1).
+pub const DEFAULT_MSS_V4: u16 = 536;
+/// The MSS of an IPv6 peer that names none (RFC 9293 3.7.1).
+pub const DEFAULT_MSS_V6: u16 = 1220;
+/// The largest window there can be in bytes (RFC 7323 2.2), and so the largest buffer.
+pub const MOST_WINDOW: u64 = 1 << 30;
+/// The smallest buffer of either direction, in bytes.
+pub const LEAST_BUFFER: u64 = 2048;
+/// Bytes that a peer may send at first.
+pub const DEFAULT_RECEIVE_WINDOW: u64 = 64 * 1024;
+/// What the receive window grows to in bytes: Linux' `tcp_rmem`.
+pub const MAX_RECEIVE_WINDOW: u64 = 6 * 1024 * 1024;
+/// Bytes that may be written ahead at first.
+pub const DEFAULT_SEND_BUFFER: u64 = 64 * 1024;
+/// What that grows to in bytes: Linux' `tcp_wmem`.
+pub const MAX_SEND_BUFFER: u64 = 4 * 1024 * 1024;
+/// Bytes that every connection may have unacknowledged, though memory is short, so that it gets on.
+pub const LEAST_SEND: u64 = 4096;
+/// See [`TcpConfig::user_timeout`](crate::TcpConfig::user_timeout).
+pub const DEFAULT_USER_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// See [`TcpConfig::syn_timeout`](crate::TcpConfig::syn_timeout).
+pub const DEFAULT_SYN_TIMEOUT: Duration = Duration::from_secs(180);
+/// See [`TcpConfig::fin_wait_timeout`](crate::TcpConfig::fin_wait_timeout).
+pub const DEFAULT_FIN_WAIT: Duration = Duration::from_secs(60);
+/// See [`TcpConfig::time_wait`](crate::TcpConfig::time_wait).
+pub const DEFAULT_TIME_WAIT: Duration = Duration::from_secs(60);
+/// See [`TcpConfig::min_rto`](crate::TcpConfig::min_rto).
+pub const DEFAULT_MIN_RTO: Duration = Duration::from_millis(200);
+/// See [`TcpConfig::delayed_ack`](crate::TcpConfig::delayed_ack).
+pub const DEFAULT_DELAYED_ACK: Duration = Duration::from_millis(40);
+/// An ACK is never held back for longer (RFC 9293 3.8.6.3).
+pub const MOST_DELAYED_ACK: Duration = Duration::from_millis(500);
+/// The shortest time between keep-alive probes.
+pub const LEAST_KEEPALIVE: Duration = Duration::from_millis(10);
+/// The first retransmission time-out (RFC 6298 2.1), of the SYN and where nothing was measured.
+pub const INITIAL_RTO: Duration = Duration::from_secs(1);
+/// The longest time between repetitions, of SYNs and of window probes (RFC 6298 2.5).
+pub const MAX_RTO: Duration = Duration::from_secs(60);
+/// Repetitions after which the path is suspected (R1 of RFC 9293 3.8.3).
+pub const R1: u32 = 3;
+/// Segments that are acknowledged at once at the beginning (T65).
+pub const QUICK_ACKS: u8 = 16;
+/// Challenge ACKs, and ACKs in answer to segments out of the window that carry nothing, that one
+/// connection sends in [`CHALLENGE_PERIOD`] (RFC 5961 section 7).
+pub const MAX_CHALLENGE_ACKS: u8 = 10;
+/// See [`MAX_CHALLENGE_ACKS`].
+pub const CHALLENGE_PERIOD: Duration = Duration::from_secs(1);
+/// SACK blocks that are remembered to be told again (T97): those that fit into a segment.
+pub const MAX_SACK_BLOCKS: usize = 4;
+/// A timestamp is not compared with one that is older than this (RFC 7323 5.5).
+pub const PAWS_IDLE: Duration = Duration::from_secs(24 * 86_400);
+/// Duplicate ACKs that one batch of segments out of order is answered with where there is no SACK.
+pub const MAX_DUPLICATE_ACKS: u8 = 64;

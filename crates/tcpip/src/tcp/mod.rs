@@ -1,1 +1,15 @@
-//! TCP: one connection and what it is made of.
+//! The connection (RFC 9293) and what it agrees on with its peer.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `config`, `state`, `error`, `stats` | how a connection behaves, where it stands, why a call fails, what is seen |
+
+mod config;
+mod error;
+mod state;
+mod stats;
+
+pub use config::{KeepAlive, SendBufferConfig, Setting, TcpConfig};
+pub use error::{CloseCause, ReadError, WriteError};
+pub use state::State;
+pub use stats::TcpStats;
