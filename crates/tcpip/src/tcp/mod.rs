@@ -13,3 +13,6 @@ pub use config::{KeepAlive, SendBufferConfig, Setting, TcpConfig};
 pub use error::{CloseCause, ReadError, WriteError};
 pub use state::State;
 pub use stats::TcpStats;
+//! TCP: one connection and what it is made of.
+
+mod recovery;
