@@ -3,9 +3,11 @@
 //! | file | what it is |
 //! |---|---|
 //! | `config`, `state`, `error`, `stats` | how a connection behaves, where it stands, why a call fails, what is seen |
+//! | `recovery/` | what is in flight, what is lost, how much may go |
 
 mod config;
 mod error;
+mod recovery;
 mod state;
 mod stats;
 
@@ -13,6 +15,3 @@ pub use config::{KeepAlive, SendBufferConfig, Setting, TcpConfig};
 pub use error::{CloseCause, ReadError, WriteError};
 pub use state::State;
 pub use stats::TcpStats;
-//! TCP: one connection and what it is made of.
-
-mod recovery;
