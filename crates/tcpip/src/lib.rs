@@ -40,9 +40,14 @@ pub use ip::{
     RouteConfig, SendError,
 };
 pub use link::Mac;
-pub use stack::Counters;
+pub use stack::{
+    AddressState, BindError, Config, ConnectConfig, ConnectError, Counters, Event, Gone,
+    IncomingKey, ListenConfig, ListenerKey, Stack, StackStats, SynCookies, TcpKey, Timer,
+    UdpConfig, UdpKey, UdpSendError,
+};
 pub use tcp::{
     CloseCause, KeepAlive, ReadError, SendBufferConfig, Setting, State, TcpConfig, TcpStats,
     WriteError,
 };
 pub use transmit::{Frame, TransmitBuf};
+pub use udp::{Datagram, Received, UdpError};

@@ -72,3 +72,28 @@ pub const MAX_SACK_BLOCKS: usize = 4;
 pub const PAWS_IDLE: Duration = Duration::from_secs(24 * 86_400);
 /// Duplicate ACKs that one batch of segments out of order is answered with where there is no SACK.
 pub const MAX_DUPLICATE_ACKS: u8 = 64;
+
+// stack, udp
+
+/// Bytes that the buffers of one stack may hold, where nothing else is said.
+pub const DEFAULT_MEMORY: u64 = 256 * 1024 * 1024;
+/// The least that a stack's memory can be set to, in bytes.
+pub const LEAST_MEMORY: u64 = 256 * 1024;
+/// TCP connections of one stack, where nothing else is said.
+pub const DEFAULT_CONNECTIONS: usize = 65_536;
+/// The most that any count of connections can be set to.
+pub const MAX_CONNECTIONS: usize = 1 << 20;
+/// Connections in SYN-RECEIVED before cookies are sent, where nothing else is said.
+pub const DEFAULT_HALF_OPEN: usize = 1024;
+/// Connections that nobody holds any more, where nothing else is said.
+pub const DEFAULT_ORPHANS: usize = 8192;
+/// Connections in TIME-WAIT, where nothing else is said. At 60 s each that is 546 a second.
+pub const DEFAULT_TIME_WAITS: usize = 32_768;
+/// Connections that wait to be accepted by one listener, where nothing else is said.
+pub const DEFAULT_BACKLOG: usize = 1024;
+/// The most that a backlog can be set to.
+pub const MAX_BACKLOG: usize = 65_536;
+/// Bytes of datagrams that wait at one socket, each way, where nothing else is said.
+pub const DEFAULT_UDP_QUEUE: usize = 512 * 1024;
+/// The most that a socket's queue can be set to, in bytes.
+pub const MAX_UDP_QUEUE: usize = 64 * 1024 * 1024;

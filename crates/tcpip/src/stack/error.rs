@@ -1,0 +1,92 @@
+//! What can go wrong with a call, in words.
+
+use std::net::SocketAddr;
+
+use weir_core::limits::OutOfRange;
+
+/// A listener or socket cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BindError {
+    /// The address and port are taken.
+    #[error("{0} is in use")]
+    InUse(SocketAddr),
+    /// No interface has the address.
+    #[error("{0} is no address of this stack")]
+    NotLocal(SocketAddr),
+    /// Every port of the range is taken.
+    #[error("no port is free")]
+    NoPort,
+    /// As many as there may be.
+    #[error("there are {0} already, the limit")]
+    TooMany(usize),
+    /// A setting is out of its range.
+    #[error(transparent)]
+    Config(#[from] OutOfRange),
+}
+
+/// A connection cannot be begun.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// Port 0, or an address that is no single host's.
+    #[error("{0} is no address to connect to")]
+    InvalidRemote(SocketAddr),
+    /// The local address is not this stack's, or of the other family.
+    #[error("{0} is no address of this stack to connect from")]
+    InvalidLocal(SocketAddr),
+    /// The two addresses are connected already.
+    #[error("{local} and {remote} are connected already")]
+    InUse {
+        /// This side.
+        local: SocketAddr,
+        /// The other side.
+        remote: SocketAddr,
+    },
+    /// Every port of the range is taken.
+    #[error("no port is free")]
+    NoPort,
+    /// There is no route there.
+    #[error("no route to {0}")]
+    NoRoute(SocketAddr),
+    /// As many connections as there may be.
+    #[error("there are {0} connections already, the limit")]
+    TooMany(usize),
+    /// The memory budget is used up.
+    #[error("no memory left for another connection")]
+    NoMemory,
+    /// A setting is out of its range.
+    #[error(transparent)]
+    Config(#[from] OutOfRange),
+}
+
+/// A datagram was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UdpSendError {
+    /// The key was let go.
+    #[error("the socket is closed")]
+    Closed,
+    /// The queue is full: try again after [`UdpWritable`](crate::Event::UdpWritable).
+    #[error("the send queue is full")]
+    Full,
+    /// No destination was given and the socket is not connected.
+    #[error("no destination")]
+    NoDestination,
+    /// The source is not this stack's, or of the other family than the destination.
+    #[error("{0} cannot be the source")]
+    InvalidSource(SocketAddr),
+    /// There is no route there.
+    #[error("no route to {0}")]
+    NoRoute(SocketAddr),
+    /// The payload is larger than a datagram can be, or (with several in one) than fits a packet.
+    #[error("{size} bytes are too long, {most} fit")]
+    TooLong {
+        /// Bytes of one datagram's payload.
+        size: usize,
+        /// The most there may be.
+        most: usize,
+    },
+}
+
+/// The attempt or connection is not there any more.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is not there any more")]
+pub struct Gone;

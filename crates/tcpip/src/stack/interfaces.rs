@@ -1,0 +1,75 @@
+//! Interfaces, addresses, neighbours and routes.
+
+use std::net::IpAddr;
+
+use weir_core::time::Instant;
+
+use super::Stack;
+use crate::device::InterfaceId;
+use crate::ip::{Cidr, ConfigError, InterfaceConfig, RouteConfig};
+use crate::link::Mac;
+
+impl Stack {
+    /// Adds an interface. Its addresses are ready at once, or after a while where duplicates are
+    /// looked for: [`Event::Address`](crate::Event::Address) tells.
+    ///
+    /// # Errors
+    /// [`ConfigError`]; nothing is added then.
+    pub fn add_interface(
+        &mut self,
+        now: Instant,
+        config: InterfaceConfig,
+    ) -> Result<InterfaceId, ConfigError> {
+        self.ip.add_interface(now, config)
+    }
+
+    /// Adds an address to an interface.
+    ///
+    /// # Errors
+    /// [`ConfigError`]; nothing is added then.
+    pub fn add_address(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        address: Cidr,
+    ) -> Result<(), ConfigError> {
+        self.ip.add_address(now, interface, address)
+    }
+
+    /// Takes an address away. False when there was none. Connections from it stay, but reach nobody.
+    pub fn remove_address(&mut self, interface: InterfaceId, address: IpAddr) -> bool {
+        self.ip.remove_address(interface, address)
+    }
+
+    /// Says once and for all which Ethernet address a neighbour has.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when there are too many.
+    pub fn add_neighbor(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        address: IpAddr,
+        hardware: Mac,
+    ) -> Result<(), ConfigError> {
+        self.ip.add_neighbor(now, interface, address, hardware)
+    }
+
+    /// Adds a route.
+    ///
+    /// # Errors
+    /// [`ConfigError`]; nothing is added then.
+    pub fn add_route(&mut self, route: RouteConfig) -> Result<(), ConfigError> {
+        self.ip.add_route(route)
+    }
+
+    /// Takes a route away, whatever its metric. False when there was none.
+    pub fn remove_route(&mut self, to: Cidr, via: Option<IpAddr>) -> bool {
+        self.ip.remove_route(to, via)
+    }
+
+    /// Whether packets for others are passed on between interfaces. Off at first.
+    pub fn set_forwarding(&mut self, on: bool) {
+        self.ip.set_forwarding(on);
+    }
+}
