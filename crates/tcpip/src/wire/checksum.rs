@@ -196,3 +196,17 @@ fn sum_blocks(blocks: &[[u8; BLOCK]]) -> u64 {
     }
     total
 }
+
+/// Completes the checksum of what was written into `out` from `begun` on: `at` bytes behind `begun`
+/// lies its field, which holds 0; `pseudo` is what counts besides.
+pub fn patch(out: &mut [u8], begun: usize, at: usize, pseudo: Sum) {
+    let Some(bytes) = out.get_mut(begun..) else {
+        return;
+    };
+    let mut sum = pseudo;
+    sum.add_bytes(bytes);
+    let sum = sum.finish().to_be_bytes();
+    if let Some(field) = bytes.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
+        *field = sum;
+    }
+}

@@ -4,12 +4,18 @@
 //! bytes are, and says in [`Malformed`] which field was wrong. Writing appends to a buffer that the
 //! caller keeps.
 
+pub mod arp;
 pub mod checksum;
+pub mod ethernet;
+pub mod icmpv4;
+pub mod icmpv6;
 pub mod ipv4;
 pub mod ipv6;
+pub mod ndp;
 pub mod seq;
 pub mod tcp;
 pub mod udp;
+pub mod vnet;
 
 /// IP protocol numbers (next header values) that the stack knows.
 pub mod protocol {
