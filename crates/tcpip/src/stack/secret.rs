@@ -51,8 +51,10 @@ impl Spread {
 
     #[inline]
     fn end(&self, hash: u64) -> u32 {
-        let [.., add, multiply] = self.words;
-        folded(hash ^ add, multiply) as u32
+        // Two rounds: after one, what differs in a few bits can still agree in many.
+        let [more, multiply_more, add, multiply] = self.words;
+        let once = folded(hash ^ add, multiply);
+        folded(once ^ more, multiply_more) as u32
     }
 }
 
