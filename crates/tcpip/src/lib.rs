@@ -47,7 +47,7 @@ pub use stack::{
 };
 pub use tcp::{
     CloseCause, KeepAlive, ReadError, SendBufferConfig, Setting, State, TcpConfig, TcpStats,
-    WriteError,
+    TcpTimer, WriteError,
 };
 pub use transmit::{Frame, TransmitBuf};
 pub use udp::{Datagram, Received, UdpError};

@@ -4,14 +4,30 @@
 //! |---|---|
 //! | `config`, `state`, `error`, `stats` | how a connection behaves, where it stands, why a call fails, what is seen |
 //! | `recovery/` | what is in flight, what is lost, how much may go |
+//! | `interface` | what passes between a connection and the stack |
+//! | `connection` | its variables, and how it begins |
+//! | `time_wait` | what is left of it in TIME-WAIT |
 
 mod config;
+mod connection;
 mod error;
+mod interface;
 mod recovery;
 mod state;
 mod stats;
+mod time_wait;
 
 pub use config::{KeepAlive, SendBufferConfig, Setting, TcpConfig};
+#[allow(unused_imports, reason = "the rooms are being furnished")]
+pub(crate) use connection::Connection;
 pub use error::{CloseCause, ReadError, WriteError};
+pub use interface::TcpTimer;
+#[allow(unused_imports, reason = "the rooms are being furnished")]
+pub(crate) use interface::{
+    Agreed, Context, FastOpenReply, News, Numbers, PathInfo, Received, SegmentSink, Tuple,
+    timestamp,
+};
 pub use state::State;
 pub use stats::TcpStats;
+#[allow(unused_imports, reason = "the rooms are being furnished")]
+pub(crate) use time_wait::{TimeWait, TimeWaitAnswer};
