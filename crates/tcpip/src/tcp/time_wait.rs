@@ -13,8 +13,6 @@ pub(crate) struct TimeWait {
     pub(crate) until: Instant,
     /// How long it lasts, from the last FIN on.
     lasts: Duration,
-    /// When TS.Recent was last updated, or when it began.
-    recent_at: Instant,
     snd_nxt: u32,
     rcv_nxt: u32,
     ts_recent: u32,
@@ -47,18 +45,17 @@ pub(crate) struct TimeWaitInit {
     /// The window field of the last ACK.
     pub(crate) rcv_wnd: u16,
     pub(crate) timestamp_offset: u32,
-    /// TS.Recent and its time, where timestamps were agreed.
-    pub(crate) recent: Option<(u32, Instant)>,
+    /// TS.Recent, where timestamps were agreed.
+    pub(crate) recent: Option<u32>,
     pub(crate) lasts: Duration,
 }
 
 impl TimeWait {
     pub(crate) fn new(now: Instant, init: &TimeWaitInit) -> TimeWait {
-        let (ts_recent, recent_at) = init.recent.unwrap_or((0, now));
+        let ts_recent = init.recent.unwrap_or(0);
         TimeWait {
             until: now + init.lasts,
             lasts: init.lasts,
-            recent_at,
             snd_nxt: init.snd_nxt,
             rcv_nxt: init.rcv_nxt,
             ts_recent,
@@ -82,10 +79,10 @@ impl TimeWait {
             return TimeWaitAnswer::Drop;
         }
         if segment.flags.contains(Flags::SYN) && !segment.flags.contains(Flags::ACK) {
-            return if self.may_replace(now, received) {
+            return if self.may_replace(received) {
                 TimeWaitAnswer::Replace
             } else {
-                self.acknowledge(now, tuple)
+                TimeWaitAnswer::Drop
             };
         }
         let end = segment.seq.wrapping_add(segment.sequence_len());
@@ -102,18 +99,15 @@ impl TimeWait {
 
     /// Whether a SYN begins a new connection: its timestamp, or else its sequence number, is above
     /// what the old one had (RFC 6191 section 2, RFC 9293 3.6.1, T120).
-    fn may_replace(&self, now: Instant, received: &Received<'_>) -> bool {
+    fn may_replace(&self, received: &Received<'_>) -> bool {
         let segment = &received.segment;
         let seq_above = after(segment.seq, self.rcv_nxt);
         match segment.options.timestamps {
             Some(Timestamps { value, .. }) if self.has_timestamps => {
-                let idle = now.saturating_duration_since(self.recent_at);
-                after(value, self.ts_recent)
-                    || (value == self.ts_recent && seq_above)
-                    || idle > crate::limits::PAWS_IDLE
+                after(value, self.ts_recent) || (value == self.ts_recent && seq_above)
             }
-            // RFC 6191: the old one had no timestamps and the new one does: it is a new one.
-            Some(_) | None => seq_above,
+            Some(_) => true,
+            None => seq_above,
         }
     }
 
