@@ -210,3 +210,168 @@ pub fn patch(out: &mut [u8], begun: usize, at: usize, pseudo: Sum) {
         *field = sum;
     }
 }
+
+/// The checksum of a TCP segment or UDP datagram whose checksum field holds 0.
+#[inline]
+#[must_use]
+pub fn transport(src: IpAddr, dst: IpAddr, protocol: u8, bytes: &[u8]) -> u16 {
+    transport_sum(src, dst, protocol, bytes).finish()
+}
+
+/// True when a TCP segment (or UDP datagram that has a checksum) came whole (T1).
+#[inline]
+#[must_use]
+pub fn is_valid_transport(src: IpAddr, dst: IpAddr, protocol: u8, bytes: &[u8]) -> bool {
+    transport_sum(src, dst, protocol, bytes).is_valid()
+}
+
+#[inline]
+fn transport_sum(src: IpAddr, dst: IpAddr, protocol: u8, bytes: &[u8]) -> Sum {
+    let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    let mut sum = pseudo(src, dst, protocol, len);
+    sum.add_bytes(bytes);
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// RFC 1071 3: the example.
+    const EXAMPLE: [u8; 8] = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
+
+    /// RFC 1071 1, word by word.
+    fn slow(bytes: &[u8]) -> u16 {
+        let mut sum = 0_u64;
+        for pair in bytes.chunks(2) {
+            sum += u64::from(pair[0]) << 8 | u64::from(*pair.get(1).unwrap_or(&0));
+        }
+        while sum > 0xffff {
+            sum = (sum >> 16) + (sum & 0xffff);
+        }
+        sum as u16
+    }
+
+    #[test]
+    fn the_example_of_rfc_1071() {
+        // RFC 1071 3
+        assert_eq!(sum(&EXAMPLE).fold(), 0xddf2);
+        assert_eq!(sum(&EXAMPLE).finish(), 0x220d);
+    }
+
+    #[test]
+    fn an_odd_byte_counts_as_the_high_half_of_a_word() {
+        // T8, RFC 1071 1: padded with zero for the sum only.
+        assert_eq!(sum(&[0x12]).fold(), 0x1200);
+        assert_eq!(
+            sum(&EXAMPLE[..7]).fold(),
+            slow(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0])
+        );
+        assert_eq!(sum(&[]).fold(), 0);
+    }
+
+    #[test]
+    fn pieces_of_odd_length_join_without_a_seam() {
+        // RFC 1071 2(B): the byte order of a piece at an odd place is turned.
+        for first in 0..=EXAMPLE.len() {
+            for second in first..=EXAMPLE.len() {
+                let mut joined = Sum::new();
+                joined.add_bytes(&EXAMPLE[..first]);
+                joined.add_bytes(&EXAMPLE[first..second]);
+                joined.add_bytes(&EXAMPLE[second..]);
+                assert_eq!(joined.fold(), 0xddf2, "cut at {first} and {second}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_carry_is_lost_in_many_full_words() {
+        // Every word 0xffff: the sum of any number is 0xffff again, in ones' complement.
+        let ones = vec![0xff; 1 << 20];
+        assert_eq!(sum(&ones).fold(), 0xffff);
+        assert_eq!(sum(&ones[..65_534]).fold(), 0xffff);
+        assert!(sum(&ones[..2]).is_valid());
+    }
+
+    #[test]
+    fn the_example_of_rfc_1624() {
+        // T9, RFC 1624 4: equation 3 gives 0x0000 where equation 2 gave 0xffff.
+        assert_eq!(update(0xdd2f, 0x5555, 0x3285), 0x0000);
+    }
+
+    #[test]
+    fn the_pseudo_header_of_ipv4() {
+        // T1, RFC 9293 3.1: addresses, zero, protocol, length.
+        let (src, dst) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(198, 51, 100, 2));
+        let bytes = [192, 0, 2, 1, 198, 51, 100, 2, 0, 6, 0x12, 0x34];
+        assert_eq!(pseudo_v4(src, dst, 6, 0x1234).fold(), slow(&bytes));
+    }
+
+    #[test]
+    fn the_pseudo_header_of_ipv6_has_a_length_of_32_bits() {
+        // T10, RFC 8200 8.1
+        let (src, dst): (Ipv6Addr, Ipv6Addr) = (
+            "2001:db8::1".parse().unwrap(),
+            "2001:db8:ffff::2".parse().unwrap(),
+        );
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&src.octets());
+        bytes.extend_from_slice(&dst.octets());
+        bytes.extend_from_slice(&[0x00, 0x12, 0x34, 0x56, 0, 0, 0, 17]);
+        assert_eq!(pseudo_v6(src, dst, 17, 0x12_3456).fold(), slow(&bytes));
+    }
+
+    #[test]
+    fn a_changed_bit_is_found() {
+        // T1
+        let (src, dst) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        let mut segment = vec![7; 133];
+        segment[16..18].fill(0);
+        let value = transport(src, dst, 6, &segment);
+        segment[16..18].copy_from_slice(&value.to_be_bytes());
+        assert!(is_valid_transport(src, dst, 6, &segment));
+        assert!(!is_valid_transport(
+            src,
+            IpAddr::from([192, 0, 2, 3]),
+            6,
+            &segment
+        ));
+        assert!(!is_valid_transport(src, dst, 17, &segment));
+        for bit in 0..segment.len() * 8 {
+            segment[bit / 8] ^= 1 << (bit % 8);
+            assert!(!is_valid_transport(src, dst, 6, &segment), "bit {bit}");
+            segment[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_length_and_alignment_gives_the_plain_sum(
+            bytes in proptest::collection::vec(any::<u8>(), 0..600), cuts: (usize, usize)
+        ) {
+            prop_assert_eq!(sum(&bytes).fold(), slow(&bytes));
+            let first = cuts.0 % (bytes.len() + 1);
+            let second = first + cuts.1 % (bytes.len() - first + 1);
+            let mut joined = Sum::new();
+            joined.add_bytes(&bytes[..first]);
+            joined.add_bytes(&bytes[first..second]);
+            joined.add_bytes(&bytes[second..]);
+            prop_assert_eq!(joined.fold(), slow(&bytes));
+        }
+
+        #[test]
+        fn an_update_gives_what_summing_again_gives(mut words: [u16; 10], at in 1_usize..10, new: u16) {
+            // T9: headers whose sum is 0 in either form among them.
+            let checksum = |words: &[u16]| {
+                let mut sum = Sum::new();
+                words.iter().for_each(|word| sum.add_u16(*word));
+                sum.finish()
+            };
+            words[0] = 0x4500;
+            let updated = update(checksum(&words), words[at], new);
+            words[at] = new;
+            prop_assert_eq!(updated, checksum(&words));
+        }
+    }
+}

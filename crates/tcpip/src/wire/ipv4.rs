@@ -203,3 +203,150 @@ impl<'a> Iterator for Options<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn header() -> Header {
+        Header {
+            src: Ipv4Addr::new(192, 0, 2, 1),
+            dst: Ipv4Addr::new(198, 51, 100, 7),
+            protocol: 6,
+            ttl: 64,
+            dscp_ecn: 2,
+            id: 0x1234,
+            dont_fragment: true,
+            more_fragments: false,
+            fragment_offset: 0,
+            total_len: 24,
+        }
+    }
+
+    fn packet() -> Vec<u8> {
+        let mut out = Vec::new();
+        header().write(4, &mut out);
+        out.extend_from_slice(b"data");
+        out
+    }
+
+    /// Puts the right checksum into a packet whose header was changed.
+    fn mend(packet: &mut [u8]) {
+        let len = (usize::from(packet[0] & 15) * 4).clamp(HEADER_LEN, packet.len());
+        packet[10..12].fill(0);
+        let sum = checksum::sum(&packet[..len]).finish().to_be_bytes();
+        packet[10..12].copy_from_slice(&sum);
+    }
+
+    #[test]
+    fn the_header_stands_as_rfc_791_has_it() {
+        // T137: the checksum is made.
+        let packet = packet();
+        assert_eq!(packet[..10], [0x45, 2, 0, 24, 0x12, 0x34, 0x40, 0, 64, 6]);
+        assert_eq!(packet[12..20], [192, 0, 2, 1, 198, 51, 100, 7]);
+        assert!(checksum::sum(&packet[..20]).is_valid());
+        let parsed = parse(&packet).unwrap();
+        assert_eq!(parsed.header, header());
+        assert_eq!((parsed.options, parsed.payload), (&[][..], &b"data"[..]));
+    }
+
+    #[test]
+    fn a_wrong_version_header_length_or_total_length_is_dropped() {
+        // T137, RFC 1122 3.2.1.1
+        let refused = |at: usize, value: u8| {
+            let mut packet = packet();
+            packet[at] = value;
+            mend(&mut packet);
+            parse(&packet).unwrap_err()
+        };
+        assert_eq!(refused(0, 0x65), Malformed::field(NAME, "Version"));
+        for ihl in 0..5 {
+            assert_eq!(refused(0, 0x40 | ihl), Malformed::field(NAME, "IHL"));
+        }
+        assert_eq!(refused(0, 0x47), Malformed::field(NAME, "Total Length"));
+        assert_eq!(refused(3, 19), Malformed::field(NAME, "Total Length"));
+        assert_eq!(refused(3, 25), Malformed::Truncated(NAME));
+    }
+
+    #[test]
+    fn a_changed_header_bit_is_found() {
+        // T137
+        for bit in 0..HEADER_LEN * 8 {
+            let mut packet = packet();
+            packet[bit / 8] ^= 1 << (bit % 8);
+            assert!(parse(&packet).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn padding_of_the_link_is_no_payload() {
+        let mut padded = packet();
+        padded.resize(46, 0xee);
+        assert_eq!(parse(&padded).unwrap().payload, b"data");
+    }
+
+    #[test]
+    fn options_are_walked_within_their_bounds() {
+        // RFC 791 3.1: end, no-operation, type-length-value.
+        let kinds = |bytes: &[u8]| options(bytes).map(|option| option.kind).collect::<Vec<_>>();
+        assert_eq!(kinds(&[1, 148, 4, 0, 0, 131, 3, 4, 0, 148]), [148, 131]);
+        assert_eq!(kinds(&[148, 0, 1, 1]), []);
+        assert_eq!(kinds(&[148, 1, 1, 1]), []);
+        assert_eq!(kinds(&[148, 5, 1, 1]), []);
+        assert_eq!(kinds(&[7]), []);
+        let route: Vec<_> = options(&[131, 7, 4, 192, 0, 2, 1]).collect();
+        let kind = Ipv4Option::LOOSE_SOURCE_ROUTE;
+        assert_eq!(
+            route,
+            [Ipv4Option {
+                kind,
+                data: &[4, 192, 0, 2, 1]
+            }]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            src: u32, dst: u32, protocol: u8, ttl: u8, dscp_ecn: u8, id: u16, flags: (bool, bool),
+            place in 0_u16..8192, payload in proptest::collection::vec(any::<u8>(), 0..64)
+        ) {
+            let header = Header {
+                src: src.into(),
+                dst: dst.into(),
+                protocol,
+                ttl,
+                dscp_ecn,
+                id,
+                dont_fragment: flags.0,
+                more_fragments: flags.1,
+                fragment_offset: place << 3,
+                total_len: (HEADER_LEN + payload.len()) as u16,
+            };
+            let mut packet = Vec::new();
+            header.write(payload.len(), &mut packet);
+            packet.extend_from_slice(&payload);
+            let parsed = parse(&packet).unwrap();
+            prop_assert_eq!(parsed.header, header);
+            prop_assert_eq!(parsed.payload, payload.as_slice());
+            prop_assert_eq!(header.is_fragment(), flags.1 || place != 0);
+        }
+
+        #[test]
+        fn hostile_headers_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..80), ihl in 0x40_u8..0x50) {
+            let _ = parse(&bytes);
+            let mut bytes = bytes;
+            if bytes.len() >= 60 {
+                bytes[0] = ihl;
+                bytes[2] = 0;
+                mend(&mut bytes);
+                if let Ok(parsed) = parse(&bytes) {
+                    let header = HEADER_LEN + parsed.options.len();
+                    prop_assert_eq!(header + parsed.payload.len(), usize::from(parsed.header.total_len));
+                    prop_assert!(options(parsed.options).count() <= 20);
+                }
+            }
+        }
+    }
+}

@@ -359,3 +359,172 @@ fn write_mac(kind: u8, mac: Option<Mac>, out: &mut Vec<u8>) {
         out.extend_from_slice(&mac);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn target() -> Ipv6Addr {
+        "fe80::1:2".parse().unwrap()
+    }
+
+    fn written(message: &Message<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
+        message.write(&mut out);
+        out
+    }
+
+    #[test]
+    fn a_solicitation_stands_as_rfc_4861_has_it() {
+        // RFC 4861 4.3
+        let source_mac = Some(Mac([2, 0, 0, 0, 0, 1]));
+        let message = Message::NeighborSolicitation {
+            target: target(),
+            source_mac,
+        };
+        let mut bytes = vec![135, 0, 0, 0, 0, 0, 0, 0];
+        bytes.extend_from_slice(&target().octets());
+        bytes.extend_from_slice(&[1, 1, 2, 0, 0, 0, 0, 1]);
+        assert_eq!(written(&message), bytes);
+        assert_eq!(parse(&bytes), Ok(message));
+    }
+
+    #[test]
+    fn every_message_comes_back_as_it_was() {
+        let mac = Some(Mac([2, 3, 4, 5, 6, 7]));
+        let destination = "2001:db8::9".parse().unwrap();
+        for bits in 0..8 {
+            let message = Message::NeighborAdvertisement {
+                target: target(),
+                router: bits & 4 != 0,
+                solicited: bits & 2 != 0,
+                replaces: bits & 1 != 0,
+                target_mac: mac.filter(|_| bits & 1 != 0),
+            };
+            assert_eq!(parse(&written(&message)), Ok(message));
+        }
+        let messages = [
+            Message::RouterSolicitation { source_mac: mac },
+            Message::RouterSolicitation { source_mac: None },
+            Message::NeighborSolicitation {
+                target: target(),
+                source_mac: None,
+            },
+            Message::Redirect {
+                target: target(),
+                destination,
+                target_mac: mac,
+            },
+        ];
+        for message in messages {
+            assert_eq!(parse(&written(&message)), Ok(message));
+        }
+    }
+
+    #[test]
+    fn an_advertisement_tells_prefixes_mtu_and_address() {
+        // RFC 4861 4.2, 4.6
+        let options = [
+            NdpOption::SourceLinkAddress(Mac([2, 0, 0, 0, 0, 1])),
+            NdpOption::Mtu(1400),
+            NdpOption::Prefix(Prefix {
+                prefix: "2001:db8::".parse().unwrap(),
+                prefix_len: 64,
+                on_link: true,
+                autonomous: true,
+                valid_lifetime: u32::MAX,
+                preferred_lifetime: 3600,
+            }),
+            NdpOption::Other {
+                kind: 24,
+                data: &[0; 14],
+            },
+        ];
+        let mut option_bytes = Vec::new();
+        options
+            .iter()
+            .for_each(|option| option.write(&mut option_bytes));
+        let advertisement = RouterAdvertisement {
+            hop_limit: 64,
+            managed: false,
+            other: true,
+            router_lifetime: 1800,
+            reachable_time: 30_000,
+            retrans_timer: 1000,
+            option_bytes: &option_bytes,
+        };
+        let bytes = written(&Message::RouterAdvertisement(advertisement));
+        let Ok(Message::RouterAdvertisement(read)) = parse(&bytes) else {
+            panic!("no advertisement");
+        };
+        assert_eq!(read, advertisement);
+        assert!(read.options().eq(options));
+    }
+
+    #[test]
+    fn an_option_without_length_spoils_the_message() {
+        // RFC 4861 6.1.1, 7.1.1: "All included options have a length that is greater than zero."
+        let message = Message::NeighborSolicitation {
+            target: target(),
+            source_mac: None,
+        };
+        for bad in [
+            &[1, 0, 0, 0, 0, 0, 0, 0][..],
+            &[14, 2, 0, 0, 0, 0, 0, 0],
+            &[1],
+        ] {
+            let mut bytes = written(&message);
+            bytes.extend_from_slice(&[99, 1, 0, 0, 0, 0, 0, 0]);
+            assert_eq!(parse(&bytes), Ok(message));
+            bytes.extend_from_slice(bad);
+            assert_eq!(parse(&bytes), Err(Malformed::field(NAME, "option length")));
+        }
+    }
+
+    #[test]
+    fn codes_and_multicast_targets_are_refused() {
+        // RFC 4861 7.1.1, 7.1.2
+        let mut bytes = written(&Message::NeighborSolicitation {
+            target: target(),
+            source_mac: None,
+        });
+        bytes[1] = 1;
+        assert_eq!(parse(&bytes), Err(Malformed::field(NAME, "Code")));
+        bytes[1] = 0;
+        bytes[8] = 0xff;
+        assert_eq!(parse(&bytes), Err(Malformed::field(NAME, "Target Address")));
+        bytes.truncate(23);
+        assert_eq!(parse(&bytes), Err(Malformed::Truncated(NAME)));
+    }
+
+    #[test]
+    fn options_of_another_size_are_passed_over() {
+        // A hardware address of 14 bytes, a prefix of 8, a prefix length of 129 bits.
+        let long = [1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let short = [3, 1, 64, 0, 0, 0, 0, 0];
+        let mut wide = [0; 32];
+        wide[..3].copy_from_slice(&[3, 4, 129]);
+        for bytes in [&long[..], &short, &wide] {
+            let read: Vec<_> = Options(bytes).collect();
+            assert!(matches!(read[..], [NdpOption::Other { .. }]), "{read:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_lists_end(mut bytes in proptest::collection::vec(0_u8..6, 0..200), kind in 132_u8..139) {
+            if bytes.len() > 2 {
+                bytes[0] = kind;
+                bytes[1] = 0;
+            }
+            if let Ok(message) = parse(&bytes) {
+                if let Message::RouterAdvertisement(advertisement) = message {
+                    prop_assert!(advertisement.options().count() <= bytes.len() / 8);
+                }
+                let again = written(&message);
+                prop_assert_eq!(parse(&again), Ok(message));
+            }
+        }
+    }
+}

@@ -141,3 +141,122 @@ fn header_len(
     }
     Ok(len)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A frame with a TCP header of 32 bytes at 20.
+    fn frame() -> Vec<u8> {
+        let mut frame = vec![0; 100];
+        frame[20 + 12] = 0x80;
+        frame
+    }
+
+    fn super_segment(kind: SegmentKind, header_len: u16) -> Offload {
+        Offload {
+            checksum: Checksum::Partial {
+                start: 20,
+                offset: 16,
+            },
+            segments: Some(Segments {
+                kind,
+                size: 1448,
+                header_len,
+            }),
+        }
+    }
+
+    fn with<const N: usize>(header: [u8; N], frame: &[u8]) -> Vec<u8> {
+        [&header[..], frame].concat()
+    }
+
+    #[test]
+    fn a_super_segment_stands_as_virtio_has_it() {
+        let bytes = header::<LEN>(&super_segment(SegmentKind::Tcp4, 52));
+        assert_eq!(bytes, [1, 1, 52, 0, 0xa8, 5, 20, 0, 16, 0]);
+        let bytes = header::<LEN_MERGEABLE>(&Offload::default());
+        assert_eq!(bytes, [0; 12]);
+        assert_eq!(header::<LEN>(&super_segment(SegmentKind::Tcp6, 72))[1], 4);
+        assert_eq!(header::<LEN>(&super_segment(SegmentKind::Udp, 28))[1], 5);
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let frame = frame();
+        let offloads = [
+            Offload::default(),
+            Offload {
+                checksum: Checksum::Verified,
+                segments: None,
+            },
+            Offload {
+                checksum: Checksum::Partial {
+                    start: 20,
+                    offset: 16,
+                },
+                segments: None,
+            },
+            super_segment(SegmentKind::Tcp4, 52),
+            super_segment(SegmentKind::Tcp6, 52),
+            super_segment(SegmentKind::Udp, 28),
+        ];
+        for offload in offloads {
+            let bytes = with(header::<LEN>(&offload), &frame);
+            assert_eq!(parse(&bytes, LEN), Ok((offload, frame.as_slice())));
+            let bytes = with(header::<LEN_MERGEABLE>(&offload), &frame);
+            assert_eq!(
+                parse(&bytes, LEN_MERGEABLE),
+                Ok((offload, frame.as_slice()))
+            );
+        }
+    }
+
+    #[test]
+    fn the_header_length_is_read_off_the_frame() {
+        // The kernel's hdr_len is a hint; the ECN flag changes nothing.
+        let frame = frame();
+        let bytes = with([1, 0x81, 200, 0, 0xa8, 5, 20, 0, 16, 0], &frame);
+        let (offload, _) = parse(&bytes, LEN).unwrap();
+        assert_eq!(offload, super_segment(SegmentKind::Tcp4, 52));
+    }
+
+    #[test]
+    fn places_outside_the_frame_and_impossible_sizes_are_refused() {
+        let frame = frame();
+        let refused =
+            |header: [u8; LEN]| parse(&with(header, &frame), LEN).map(|_| ()).unwrap_err();
+        let field = |field| Malformed::field(NAME, field);
+        assert_eq!(
+            refused([1, 0, 0, 0, 0, 0, 83, 0, 16, 0]),
+            field("csum_offset")
+        );
+        assert_eq!(
+            refused([1, 0, 0, 0, 0, 0, 255, 255, 255, 255]),
+            field("csum_offset")
+        );
+        assert_eq!(refused([1, 3, 0, 0, 1, 0, 20, 0, 16, 0]), field("gso_type"));
+        assert_eq!(refused([1, 1, 0, 0, 0, 0, 20, 0, 16, 0]), field("gso_size"));
+        assert_eq!(refused([1, 1, 0, 0, 1, 0, 21, 0, 16, 0]), field("hdr_len"));
+        assert_eq!(refused([0, 1, 101, 0, 1, 0, 0, 0, 0, 0]), field("hdr_len"));
+        assert_eq!(parse(&[0; 9], LEN).unwrap_err(), Malformed::Truncated(NAME));
+        assert_eq!(parse(&[0; 5], 4).unwrap_err(), Malformed::Truncated(NAME));
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_headers_are_read_or_refused(header: [u8; LEN], frame in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let bytes = with(header, &frame);
+            if let Ok((offload, read)) = parse(&bytes, LEN) {
+                prop_assert_eq!(read, frame.as_slice());
+                if let Checksum::Partial { start, offset } = offload.checksum {
+                    prop_assert!(usize::from(start) + usize::from(offset) + 2 <= frame.len());
+                }
+                if let Some(segments) = offload.segments {
+                    prop_assert!(segments.size > 0 && usize::from(segments.header_len) <= frame.len());
+                }
+            }
+        }
+    }
+}

@@ -1,6 +1,8 @@
 //! The IPv6 header (RFC 8200 3) and its extension headers (4).
 
 mod extension;
+#[cfg(test)]
+mod tests;
 
 use core::net::Ipv6Addr;
 

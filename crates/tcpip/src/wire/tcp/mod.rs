@@ -3,6 +3,8 @@
 mod flags;
 mod options;
 mod summary;
+#[cfg(test)]
+mod tests;
 
 use super::Malformed;
 
