@@ -1,12 +1,27 @@
 //! What weir asks of the operating system: what a process used so far ([`usage()`]), the socket
-//! options that the standard library does not have ([`socket`]), the way to an address ([`route`]), and
-//! what the network reports about datagrams that did not get through ([`reports`]).
+//! options that the standard library does not have ([`socket`]), the way to an address ([`route`]),
+//! what the network reports about datagrams that did not get through ([`reports`]); and on Linux
+//! network devices of its own ([`tun`]), interfaces, addresses and routes ([`netlink`]) and commands in
+//! network namespaces of their own ([`namespace`]).
 //!
-//! Everything here is safe code over `socket2` and `nix`.
+//! This is the one crate that may hold `unsafe`, and does in few places: where a system call has no safe
+//! form, in functions that give it one.
 
+mod cidr;
+mod fault;
+#[cfg(target_os = "linux")]
+pub mod namespace;
+#[cfg(target_os = "linux")]
+pub mod netlink;
 pub mod reports;
 pub mod route;
+#[cfg(target_os = "linux")]
+pub mod signals;
 pub mod socket;
+#[cfg(target_os = "linux")]
+pub mod tun;
 mod usage;
 
+pub use cidr::Cidr;
+pub use fault::SystemError;
 pub use usage::{Usage, lift_open_files, resident_kib, usage};

@@ -1,0 +1,462 @@
+//! TUN and TAP devices of Linux: a network interface whose packets a program reads and writes.
+//!
+//! With `IFF_VNET_HDR` each packet comes and goes behind a `virtio_net_hdr`, which says what is still to
+//! be done about its checksum, and that it stands for many segments of one size: up to 64 KiB pass in
+//! one system call instead of one MTU. Which of that the kernel may hand over is negotiated by
+//! [`Tun::set_offloads`].
+
+mod ioctl;
+#[cfg(test)]
+mod tests;
+
+use std::fs::OpenOptions;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use nix::libc;
+
+use crate::SystemError;
+
+/// Bytes of the `virtio_net_hdr` before each packet of a device that has them (virtio 1.2 section
+/// 5.1.6.1, without `num_buffers`).
+pub const VNET_HEADER_LEN: usize = 10;
+
+/// The most bytes that one packet of a device takes, whatever its MTU: an IP packet of 65,535 bytes, an
+/// Ethernet header with a VLAN tag before it. A shorter buffer would cut super-segments off.
+pub const MAX_PACKET: usize = 65_535 + 18;
+
+const DEVICE: &str = "/dev/net/tun";
+
+/// What the packets of a device begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// An IP header (TUN).
+    Ip,
+    /// An Ethernet header (TAP).
+    Ethernet,
+}
+
+/// Which device to open, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TunOptions {
+    /// Name of the interface, at most 15 bytes; `weir%d` has the system fill in the next free number.
+    /// An interface of that name which exists and is persistent is attached to.
+    pub name: String,
+    /// TUN or TAP.
+    pub layer: Layer,
+    /// Packets come and go with a `virtio_net_hdr` before them (`IFF_VNET_HDR`).
+    pub vnet_header: bool,
+    /// Further queues can be opened ([`Tun::queue`]): the kernel keeps each flow on one of them.
+    pub multi_queue: bool,
+}
+
+impl Default for TunOptions {
+    fn default() -> Self {
+        TunOptions {
+            name: "weir%d".to_owned(),
+            layer: Layer::Ip,
+            vnet_header: true,
+            multi_queue: false,
+        }
+    }
+}
+
+/// What the kernel may leave undone in the packets it hands over, because whoever reads them can do it
+/// (`TUNSETOFFLOAD`). For packets written, a device with headers takes all of it in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offloads {
+    /// Transport checksums hold the pseudo-header's sum only. All others need this.
+    pub checksum: bool,
+    /// TCP over IPv4 in super-segments.
+    pub tso4: bool,
+    /// TCP over IPv6 in super-segments.
+    pub tso6: bool,
+    /// The super-segments may carry ECN's CWR, which belongs to the first segment only.
+    pub tso_ecn: bool,
+    /// UDP datagrams of one size in super-segments, over both (Linux 6.2).
+    pub uso: bool,
+}
+
+impl Offloads {
+    /// Everything there is.
+    pub const ALL: Offloads = Offloads {
+        checksum: true,
+        tso4: true,
+        tso6: true,
+        tso_ecn: true,
+        uso: true,
+    };
+    /// Nothing: complete packets, none larger than the MTU.
+    pub const NONE: Offloads = Offloads {
+        checksum: false,
+        tso4: false,
+        tso6: false,
+        tso_ecn: false,
+        uso: false,
+    };
+
+    fn bits(self) -> libc::c_uint {
+        let Offloads {
+            checksum,
+            tso4,
+            tso6,
+            tso_ecn,
+            uso,
+        } = self;
+        let each = [
+            (checksum, libc::TUN_F_CSUM),
+            (tso4, libc::TUN_F_TSO4),
+            (tso6, libc::TUN_F_TSO6),
+            (tso_ecn && (tso4 || tso6), libc::TUN_F_TSO_ECN),
+            (uso, libc::TUN_F_USO4 | libc::TUN_F_USO6),
+        ];
+        let chosen = each.iter().filter(|(wanted, _)| *wanted && checksum);
+        chosen.fold(0, |bits, (_, bit)| bits | bit)
+    }
+}
+
+/// One queue of a TUN or TAP device, non-blocking. The interface goes when its last queue is dropped,
+/// unless it is persistent; then its offloads are set back, for they would outlive this user.
+#[derive(Debug)]
+pub struct Tun {
+    fd: OwnedFd,
+    name: String,
+    layer: Layer,
+    vnet_header: bool,
+    multi_queue: bool,
+    persistent: bool,
+    offloads: Offloads,
+    /// Queues of this device that this process has open.
+    queues: Arc<AtomicUsize>,
+}
+
+impl Tun {
+    /// Makes the interface, or attaches to the persistent one of that name.
+    ///
+    /// # Errors
+    /// Names the device and what to do: `/dev/net/tun` is missing, the right to make interfaces is
+    /// missing (`CAP_NET_ADMIN`), another program holds the interface, or it is of another kind.
+    pub fn open(options: &TunOptions) -> Result<Tun, SystemError> {
+        check_name(&options.name)?;
+        let fd = open_device(Path::new(DEVICE))?;
+        let flags = flags_of(options);
+        let name = ioctl::set_interface(fd.as_fd(), &options.name, flags)
+            .map_err(|error| attach_failed(options, error))?;
+        let (_, flags) = ioctl::get_interface(fd.as_fd()).map_err(|error| failed(&name, error))?;
+        let tun = Tun {
+            fd,
+            name,
+            layer: options.layer,
+            vnet_header: options.vnet_header,
+            multi_queue: options.multi_queue,
+            persistent: flags & libc::IFF_PERSIST != 0,
+            offloads: Offloads::NONE,
+            queues: Arc::new(AtomicUsize::new(1)),
+        };
+        tun.settle()?;
+        Ok(tun)
+    }
+
+    /// Takes over the open queue of a device, as another process hands it over: all else is asked of
+    /// the system. The interface may well be in another network namespace.
+    ///
+    /// # Errors
+    /// It is no TUN or TAP device.
+    pub fn adopt(fd: OwnedFd) -> Result<Tun, SystemError> {
+        let (name, flags) = ioctl::get_interface(fd.as_fd()).map_err(|error| {
+            SystemError::new("take over a TUN device", error).hint("the file is no TUN device")
+        })?;
+        nonblocking(fd.as_fd()).map_err(|error| failed(&name, error))?;
+        let is = |flag: libc::c_int| flags & flag != 0;
+        let tun = Tun {
+            fd,
+            name,
+            layer: if is(libc::IFF_TAP) {
+                Layer::Ethernet
+            } else {
+                Layer::Ip
+            },
+            vnet_header: is(libc::IFF_VNET_HDR),
+            multi_queue: is(libc::IFF_MULTI_QUEUE),
+            persistent: is(libc::IFF_PERSIST),
+            offloads: Offloads::NONE,
+            queues: Arc::new(AtomicUsize::new(1)),
+        };
+        tun.settle()?;
+        Ok(tun)
+    }
+
+    /// A further queue of the same interface, with the same offloads.
+    ///
+    /// # Errors
+    /// The device was not opened with `multi_queue`, or the system has no more queues (256).
+    pub fn queue(&self) -> Result<Tun, SystemError> {
+        let options = TunOptions {
+            name: self.name.clone(),
+            layer: self.layer,
+            vnet_header: self.vnet_header,
+            multi_queue: self.multi_queue,
+        };
+        let fd = open_device(Path::new(DEVICE))?;
+        let name = ioctl::set_interface(fd.as_fd(), &options.name, flags_of(&options))
+            .map_err(|error| attach_failed(&options, error))?;
+        self.queues.fetch_add(1, Ordering::Relaxed);
+        Ok(Tun {
+            fd,
+            name,
+            queues: Arc::clone(&self.queues),
+            ..*self
+        })
+    }
+
+    /// The interface's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// TUN or TAP.
+    #[must_use]
+    pub fn layer(&self) -> Layer {
+        self.layer
+    }
+
+    /// Whether a `virtio_net_hdr` of [`VNET_HEADER_LEN`] bytes stands before each packet.
+    #[must_use]
+    pub fn has_vnet_header(&self) -> bool {
+        self.vnet_header
+    }
+
+    /// Whether the interface stays when nobody has it open.
+    #[must_use]
+    pub fn is_persistent(&self) -> bool {
+        self.persistent
+    }
+
+    /// What was negotiated last.
+    #[must_use]
+    pub fn offloads(&self) -> Offloads {
+        self.offloads
+    }
+
+    /// Asks for `wanted`, and for less where this kernel does not know all of it: without USO before
+    /// Linux 6.2. Returns what holds now, for all queues of the device. Nothing without
+    /// [`vnet_header`](TunOptions::vnet_header): the kernel would have no way to tell.
+    ///
+    /// # Errors
+    /// The system refuses even the least of it.
+    pub fn set_offloads(&mut self, wanted: Offloads) -> Result<Offloads, SystemError> {
+        if !self.vnet_header {
+            return Ok(Offloads::NONE);
+        }
+        let without_uso = Offloads {
+            uso: false,
+            ..wanted
+        };
+        let checksum = Offloads {
+            checksum: wanted.checksum,
+            ..Offloads::NONE
+        };
+        let mut refused = None;
+        for attempt in [wanted, without_uso, checksum, Offloads::NONE] {
+            match ioctl::set_offload(self.fd.as_fd(), attempt.bits()) {
+                Ok(()) => {
+                    self.offloads = attempt;
+                    return Ok(attempt);
+                }
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refused = Some(error),
+                Err(error) => return Err(failed(&self.name, error)),
+            }
+        }
+        let error = refused.unwrap_or_else(|| io::ErrorKind::InvalidInput.into());
+        Err(failed(&self.name, error))
+    }
+
+    /// Lets the interface stay when nobody has it open, or go.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn set_persistent(&mut self, persistent: bool) -> Result<(), SystemError> {
+        ioctl::set_persistent(self.fd.as_fd(), persistent)
+            .map_err(|error| failed(&self.name, error))?;
+        self.persistent = persistent;
+        Ok(())
+    }
+
+    /// Reads one packet into `packet`, and into `header` what stands before it (zeros where the device
+    /// has no headers). Returns the packet's length in bytes. A packet longer than the buffer is cut
+    /// off: [`MAX_PACKET`] holds all.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when there is none; what else the system says.
+    pub fn recv(&self, header: &mut [u8; VNET_HEADER_LEN], packet: &mut [u8]) -> io::Result<usize> {
+        if !self.vnet_header {
+            *header = [0; VNET_HEADER_LEN];
+            return Ok(nix::unistd::read(&self.fd, packet)?);
+        }
+        let room = packet.len();
+        let mut parts = [IoSliceMut::new(header), IoSliceMut::new(packet)];
+        let read = nix::sys::uio::readv(&self.fd, &mut parts)?;
+        match read.checked_sub(VNET_HEADER_LEN) {
+            Some(len) => Ok(len.min(room)),
+            None => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
+    /// Writes one packet, given in parts; the first part begins with its `virtio_net_hdr` when the
+    /// device has them.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when the device takes no more now; `EIO` when the interface is
+    /// down, `EINVAL` when the packet or its header make no sense.
+    pub fn send(&self, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        nix::sys::uio::writev(&self.fd, parts)?;
+        Ok(())
+    }
+
+    /// Brings what may outlive the last user of a persistent device to a known state.
+    fn settle(&self) -> Result<(), SystemError> {
+        if self.vnet_header {
+            ioctl::set_vnet_header_len(self.fd.as_fd(), VNET_HEADER_LEN)
+                .map_err(|error| failed(&self.name, error))?;
+        }
+        ioctl::set_offload(self.fd.as_fd(), 0).map_err(|error| failed(&self.name, error))
+    }
+}
+
+impl Drop for Tun {
+    fn drop(&mut self) {
+        let last = self.queues.fetch_sub(1, Ordering::AcqRel) == 1;
+        if last && self.persistent {
+            // Whoever opens it next without headers would get packets with half a checksum.
+            let _ = ioctl::set_offload(self.fd.as_fd(), 0);
+        }
+    }
+}
+
+impl AsFd for Tun {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for Tun {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+/// Whether this machine could make TUN devices at all (whether this user may is known only by trying),
+/// and whether they have headers and several queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Support {
+    /// `IFF_VNET_HDR`: packets with offloads.
+    pub vnet_header: bool,
+    /// `IFF_MULTI_QUEUE`: several queues.
+    pub multi_queue: bool,
+}
+
+/// Asks the system what TUN devices it has. Makes none.
+///
+/// # Errors
+/// There are none: says what is missing.
+pub fn support() -> Result<Support, SystemError> {
+    let fd = open_device(Path::new(DEVICE))?;
+    let flags = ioctl::features(fd.as_fd())
+        .map_err(|error| SystemError::new(format!("ask {DEVICE} what it can do"), error))?;
+    let is = |flag: libc::c_int| flags & flag != 0;
+    Ok(Support {
+        vnet_header: is(libc::IFF_VNET_HDR),
+        multi_queue: is(libc::IFF_MULTI_QUEUE),
+    })
+}
+
+fn flags_of(options: &TunOptions) -> libc::c_int {
+    let mut flags = libc::IFF_NO_PI;
+    flags |= match options.layer {
+        Layer::Ip => libc::IFF_TUN,
+        Layer::Ethernet => libc::IFF_TAP,
+    };
+    if options.vnet_header {
+        flags |= libc::IFF_VNET_HDR;
+    }
+    if options.multi_queue {
+        flags |= libc::IFF_MULTI_QUEUE;
+    }
+    flags
+}
+
+fn nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+fn open_device(path: &Path) -> Result<OwnedFd, SystemError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    options.custom_flags(libc::O_NONBLOCK);
+    match options.open(path) {
+        Ok(file) => Ok(file.into()),
+        Err(error) => {
+            let hint = match error.raw_os_error() {
+                Some(libc::ENOENT | libc::ENXIO | libc::ENODEV) => Some(
+                    "the kernel's TUN driver is missing: `modprobe tun` as root; a container needs \
+                     `--device /dev/net/tun`",
+                ),
+                Some(libc::EACCES | libc::EPERM) => Some(
+                    "this user may not open it: `chmod 666 /dev/net/tun` is usual; a container needs \
+                     `--device /dev/net/tun`",
+                ),
+                _ => None,
+            };
+            let error = SystemError::new(format!("open {}", path.display()), error);
+            Err(error.maybe_hint(hint.map(str::to_owned)))
+        }
+    }
+}
+
+fn attach_failed(options: &TunOptions, error: io::Error) -> SystemError {
+    let kind = match options.layer {
+        Layer::Ip => "TUN",
+        Layer::Ethernet => "TAP",
+    };
+    let hint = match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => Some(
+            "it takes root, or the capability CAP_NET_ADMIN; `weir run` needs neither, for it works in a \
+             namespace of its own",
+        ),
+        Some(libc::EBUSY) => Some("another program has it open: choose another name"),
+        Some(libc::EINVAL) => {
+            Some("an interface of that name exists and is of another kind: choose another name")
+        }
+        _ => None,
+    };
+    SystemError::new(format!("make the {kind} device `{}`", options.name), error)
+        .maybe_hint(hint.map(str::to_owned))
+}
+
+fn failed(name: &str, error: io::Error) -> SystemError {
+    SystemError::new(format!("set up the TUN device `{name}`"), error)
+}
+
+/// What `dev_valid_name` of the kernel accepts, said before the kernel says only "invalid argument".
+fn check_name(name: &str) -> Result<(), SystemError> {
+    let fits = !name.is_empty() && name.len() < ioctl::NAME_LEN;
+    let plain = name
+        .bytes()
+        .all(|b| b.is_ascii_graphic() && b != b'/' && b != b':');
+    if fits && plain && name != "." && name != ".." {
+        return Ok(());
+    }
+    let error = io::Error::from(io::ErrorKind::InvalidInput);
+    Err(
+        SystemError::new(format!("name a TUN device `{name}`"), error)
+            .hint("1 to 15 letters, digits, `-`, `_` or `.`"),
+    )
+}
