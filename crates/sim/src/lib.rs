@@ -11,6 +11,7 @@
 //! | [`PipePeer`], [`OnPipe`] | an engine and its application over a byte pipe |
 //! | [`DatagramPeer`], [`OnDatagrams`] | an engine and its application over datagrams |
 //! | [`LinkModel`], [`Flow`] | the models of a link and of a pipe's direction, usable without a world |
+//! | [`script`] | packets in and out as text, against anything that speaks IP |
 //! | [`check()`] | runs a test over seeds, and prints the command that replays the one that failed |
 //!
 //! # An engine over a pipe
@@ -83,6 +84,7 @@ mod outcome;
 mod queue;
 mod random;
 mod schedule;
+pub mod script;
 mod sim;
 mod world;
 
