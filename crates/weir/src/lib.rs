@@ -61,7 +61,10 @@ pub use dial::ConnectOptions;
 pub use endpoint::Endpoint;
 pub use error::{ConnectError, ConnectionError, DatagramError, EndpointError, StreamError};
 pub use layer::Handshake;
-pub use observe::{ConnectionInfo, DatagramBatch, DatagramTap, Observer, SharedObserver, Tap};
+pub use observe::{
+    ConnectionInfo, DatagramBatch, DatagramTap, DeviceInfo, FrameTap, Observer, SharedObserver,
+    StackInfo, Tap,
+};
 pub use quic::QuicConfig;
 pub use security::{Identity, PeerId};
 pub use stats::{EcnReport, HeldBy, PathStats, Stats, StreamStats};

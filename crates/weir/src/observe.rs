@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use weir_core::trace::Sink;
+use weir_tcpip::{Frame, Medium, Offload};
 
 pub use crate::carrier::Tap;
 use crate::security::PeerId;
@@ -47,6 +48,18 @@ pub trait Observer: Send + Sync + 'static {
         None
     }
 
+    /// The sinks that a TCP/IP stack reports the events of all its connections to.
+    fn stack_sinks(&self, stack: &StackInfo<'_>) -> Vec<Box<dyn Sink>> {
+        let _ = stack;
+        Vec::new()
+    }
+
+    /// A tap for the frames of one device of a TCP/IP stack.
+    fn frame_tap(&self, device: &DeviceInfo<'_>) -> Option<Box<dyn FrameTap>> {
+        let _ = device;
+        None
+    }
+
     /// Whether [`Observer::secret`] is to be called: a capture that carries its keys decrypts
     /// everything.
     fn wants_secrets(&self) -> bool {
@@ -61,6 +74,34 @@ pub trait Observer: Send + Sync + 'static {
 
 /// An observer that is shared by an endpoint's connections.
 pub type SharedObserver = Arc<dyn Observer>;
+
+/// What is known of a TCP/IP stack when its instruments are made.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct StackInfo<'a> {
+    /// What people call it.
+    pub name: &'a str,
+}
+
+/// What is known of a device when its tap is made.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct DeviceInfo<'a> {
+    /// What people call it: `tun0`.
+    pub name: &'a str,
+    /// What its frames begin with.
+    pub medium: Medium,
+}
+
+/// Is shown the frames of one device of a TCP/IP stack. It stands on the way of every batch: it must
+/// neither block nor wait.
+pub trait FrameTap: Send {
+    /// The device took the frame.
+    fn sent(&mut self, frame: &Frame<'_>);
+
+    /// The frame arrived, with what the device says of it.
+    fn received(&mut self, frame: &[u8], offload: &Offload);
+}
 
 /// Is shown the datagrams of one UDP socket. It stands on the way of every batch: it must neither
 /// block nor wait.

@@ -133,6 +133,14 @@ impl Stack {
         self.ip.poll_transmit(now, out)
     }
 
+    /// True when [`poll_transmit`](Stack::poll_transmit) may have something to add: a driver that
+    /// sleeps is woken after a call only then. It may be true in vain, and is never false in vain. O(1).
+    #[must_use]
+    pub fn wants_transmit(&self) -> bool {
+        // Nothing sends yet: transports that do say so here, and so does the internet layer.
+        false
+    }
+
     /// What the stack counted and holds.
     #[must_use]
     pub fn stats(&self) -> StackStats {

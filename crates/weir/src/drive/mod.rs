@@ -36,6 +36,7 @@ use yamux::{TaskLink, YamuxShared};
 pub(crate) use clock::Clock;
 pub(crate) use engine::{Engine, Link, News, Refused};
 pub(crate) use shared::Shared;
+pub(crate) use wakers::{Half, Wakers};
 
 /// Starts the task of a connection whose carrier stands.
 ///

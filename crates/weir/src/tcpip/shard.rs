@@ -1,0 +1,293 @@
+//! The task that owns a stack's devices.
+//!
+//! One turn: send what is ready, read a batch from every device, give all of it to the engine, run
+//! what is due, and wake whoever is concerned, each once. Who was woken goes on first: what
+//! applications answer leaves together with the acknowledgements, in the turn after. Where nobody was
+//! woken, acknowledgements leave in the same turn.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::Sleep;
+use tracing::{debug, warn};
+use weir_core::time::Instant;
+use weir_tcpip::{Frame, InterfaceId, TransmitBuf};
+
+use super::device::{Device, ReceiveBuf};
+use super::shared::Shared;
+use crate::observe::FrameTap;
+
+/// Batches that are sent in one turn before the devices are read again.
+const BATCHES_PER_TURN: usize = 4;
+/// Frames that are handed to a device in one call.
+const FRAMES_PER_CALL: usize = 64;
+/// Waiting tasks that go on before what they write is sent: a peer that gets all answers at once has
+/// nothing to do meanwhile, nor this side while the peer works on them.
+const WAKES_PER_TURN: usize = 32;
+/// How long connections that nobody has a handle of any more may take to say their last words.
+const LINGER: Duration = Duration::from_secs(60);
+
+/// A device, and what the shard keeps beside it.
+pub(super) struct Port {
+    pub(super) device: Box<dyn Device>,
+    pub(super) interface: InterfaceId,
+    pub(super) tap: Option<Box<dyn FrameTap>>,
+    /// It failed: nothing is read from it or sent to it any more.
+    pub(super) is_gone: bool,
+}
+
+/// Everything of a stack that only its task touches.
+pub(super) struct Shard {
+    shared: Arc<Shared>,
+    ports: Vec<Port>,
+    batch: ReceiveBuf,
+    out: TransmitBuf,
+    /// Frames of `out` that the devices have taken.
+    sent: usize,
+    woken: Vec<Waker>,
+    sleep: Pin<Box<Sleep>>,
+    /// What `sleep` was set for, in the engine's time.
+    alarm: Instant,
+    /// Until when last words may take, once nobody has a handle any more.
+    end: Option<Instant>,
+    /// The engine's time in this turn.
+    now: Instant,
+}
+
+/// How far one part of a turn came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// There is no more for now, and the task will be woken.
+    Waiting,
+    /// There may be more at once.
+    More,
+}
+
+impl Shard {
+    pub(super) fn new(shared: Arc<Shared>, ports: Vec<Port>) -> Shard {
+        Shard {
+            shared,
+            ports,
+            batch: ReceiveBuf::new(),
+            out: TransmitBuf::new(),
+            sent: 0,
+            woken: Vec::new(),
+            sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            alarm: Instant::ZERO,
+            end: None,
+            now: Instant::ZERO,
+        }
+    }
+
+    /// Runs until nobody has a handle of the stack any more and its connections have said their last
+    /// words, or its devices are gone.
+    pub(super) async fn run(mut self) {
+        poll_fn(|cx| self.turn(cx)).await;
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.now = self.shared.begin_turn();
+        // What applications have written since the last turn.
+        let mut sent = self.send(cx);
+        let read = self.receive(cx);
+        let timed = self.run_timers(cx);
+        if self.woken.is_empty() {
+            sent = self.send(cx);
+        }
+        if self.is_over() {
+            self.wake(usize::MAX);
+            return Poll::Ready(());
+        }
+        if self.wake(WAKES_PER_TURN) || [read, timed, sent].contains(&Progress::More) {
+            // Those that were woken stand in the run queue before this task.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if !self.rest(cx) {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// Reads one batch from every device.
+    fn receive(&mut self, cx: &mut Context<'_>) -> Progress {
+        let mut progress = Progress::Waiting;
+        let now = self.now;
+        for port in self.ports.iter_mut().filter(|port| !port.is_gone) {
+            self.batch.clear();
+            match port.device.poll_recv(cx, &mut self.batch) {
+                Poll::Pending => continue,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => {
+                    warn!("{} is gone: {error}", port.device.name());
+                    port.is_gone = true;
+                    continue;
+                }
+            }
+            progress = Progress::More;
+            if let Some(tap) = &mut port.tap {
+                for (frame, offload) in self.batch.frames() {
+                    tap.received(frame, &offload);
+                }
+            }
+            let mut state = self.shared.lock();
+            for (frame, offload) in self.batch.frames() {
+                state
+                    .engine
+                    .handle_input(now, port.interface, frame, offload);
+            }
+            state.settle(&mut self.woken);
+        }
+        progress
+    }
+
+    /// Has the engine do what is due, and sets the task's own sleep to what is next.
+    fn run_timers(&mut self, cx: &mut Context<'_>) -> Progress {
+        let mut state = self.shared.lock();
+        let due = |at: Option<Instant>, now| at.is_some_and(|at| at <= now);
+        let next = |state: &super::shared::State| state.engine.poll_timeout().map(|(at, _)| at);
+        if due(next(&state), self.now) {
+            state.engine.handle_timeout(self.now);
+            state.settle(&mut self.woken);
+        }
+        let next = next(&state);
+        drop(state);
+        self.arm([next, self.end].into_iter().flatten().min(), cx)
+    }
+
+    fn arm(&mut self, next: Option<Instant>, cx: &mut Context<'_>) -> Progress {
+        let Some(next) = next else {
+            self.alarm = Instant::MAX;
+            return Progress::Waiting;
+        };
+        // A later time is met when the earlier one fires in vain: cheaper than moving the timer for
+        // every batch.
+        let deadline = self.shared.clock.tokio_time(next);
+        if deadline < self.sleep.deadline() || self.sleep.is_elapsed() {
+            self.sleep.as_mut().reset(deadline);
+            self.alarm = next;
+        } else {
+            self.alarm = self.alarm.min(next);
+        }
+        match self.sleep.as_mut().poll(cx) {
+            Poll::Ready(()) => Progress::More,
+            Poll::Pending => Progress::Waiting,
+        }
+    }
+
+    /// Sends what is ready, some batches of it.
+    fn send(&mut self, cx: &mut Context<'_>) -> Progress {
+        for _ in 0..BATCHES_PER_TURN {
+            if self.sent >= self.out.len() && !self.fill() {
+                return Progress::Waiting;
+            }
+            let is_blocked = self.send_batch(cx).is_pending();
+            self.shared.lock().link.is_blocked = is_blocked;
+            if is_blocked {
+                return Progress::Waiting;
+            }
+        }
+        Progress::More
+    }
+
+    /// Asks the engine for the next batch of frames; false when it has none.
+    fn fill(&mut self) -> bool {
+        self.out.clear();
+        self.sent = 0;
+        let mut state = self.shared.lock();
+        state.engine.poll_transmit(self.now, &mut self.out);
+        state.settle(&mut self.woken);
+        !self.out.is_empty()
+    }
+
+    /// Hands the frames of the batch to their devices, runs for one device in one call.
+    fn send_batch(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut frames = self.out.frames().skip(self.sent).peekable();
+        while let Some(first) = frames.peek().copied() {
+            let mut run = [first; FRAMES_PER_CALL];
+            let mut count = 0;
+            for slot in &mut run {
+                match frames.next_if(|frame| frame.interface == first.interface) {
+                    Some(frame) => *slot = frame,
+                    None => break,
+                }
+                count += 1;
+            }
+            let run = run.get(..count).unwrap_or_default();
+            let port = self
+                .ports
+                .iter_mut()
+                .find(|port| port.interface == first.interface && !port.is_gone);
+            let taken = match port {
+                Some(port) => send_run(port, run, cx),
+                None => count,
+            };
+            self.sent = self.sent.saturating_add(taken);
+            if taken < count {
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Wakes waiting tasks, at most so many; whether there were any.
+    fn wake(&mut self, most: usize) -> bool {
+        let count = self.woken.len().min(most);
+        for waker in self.woken.drain(..count) {
+            waker.wake();
+        }
+        count > 0
+    }
+
+    /// Goes to sleep; false when something came up since it looked.
+    fn rest(&mut self, cx: &Context<'_>) -> bool {
+        let mut state = self.shared.lock();
+        if self.end.is_none() && state.link.is_abandoned {
+            return false;
+        }
+        state.sleep(self.alarm, cx)
+    }
+
+    /// Whether there is nothing left to do.
+    fn is_over(&mut self) -> bool {
+        let mut state = self.shared.lock();
+        if self.ports.iter().all(|port| port.is_gone) {
+            state.end("the stack's devices are gone", &mut self.woken);
+            return true;
+        }
+        if !state.link.is_abandoned {
+            return false;
+        }
+        let end = *self.end.get_or_insert(self.now + LINGER);
+        let is_quiet = self.sent >= self.out.len()
+            && !state.engine.wants_transmit()
+            && state.engine.stats().connections == 0;
+        is_quiet || self.now >= end
+    }
+}
+
+/// Gives a device a run of frames; how many it took. What it cannot send counts as lost.
+fn send_run(port: &mut Port, run: &[Frame<'_>], cx: &mut Context<'_>) -> usize {
+    let mut taken: usize = 0;
+    while let Some(rest) = run.get(taken..).filter(|rest| !rest.is_empty()) {
+        match port.device.poll_send(cx, rest) {
+            Poll::Pending => break,
+            Poll::Ready(Ok(count)) => {
+                if let Some(tap) = &mut port.tap {
+                    for frame in rest.iter().take(count) {
+                        tap.sent(frame);
+                    }
+                }
+                taken = taken.saturating_add(count);
+            }
+            Poll::Ready(Err(error)) => {
+                debug!("{} did not take a frame: {error}", port.device.name());
+                taken = taken.saturating_add(1);
+            }
+        }
+    }
+    taken
+}

@@ -1,0 +1,303 @@
+//! The engine behind its lock, and who waits for what of it.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+
+use weir_core::time::Instant;
+use weir_tcpip::{Event, IncomingKey, ListenerKey, Stack as Engine, TcpKey, UdpKey};
+
+use super::waiters::Waiters;
+use crate::drive::{Clock, Half, Wakers};
+
+/// What the lock guards.
+pub(super) struct State {
+    pub(super) engine: Engine,
+    /// Who waits for a connection, in a table beside the engine's: an idle one costs its two places.
+    pub(super) tcp: Wakers,
+    listeners: Vec<Listening>,
+    udp: Vec<Talking>,
+    pub(super) link: Link,
+    /// The devices are gone, or the stack was closed: why.
+    pub(super) over: Option<Arc<str>>,
+}
+
+/// What is known of the task that owns the devices.
+#[derive(Default)]
+pub(super) struct Link {
+    /// The task, while it sleeps.
+    driver: Option<Waker>,
+    /// A device takes no frames: it wakes the task, not we.
+    pub(super) is_blocked: bool,
+    /// The engine's time as last looked at. While the task is awake it is as old as its turn.
+    now: Instant,
+    /// When the task wakes by itself.
+    pub(super) alarm: Instant,
+    /// Nobody has a handle any more.
+    pub(super) is_abandoned: bool,
+}
+
+/// A listener's place.
+#[derive(Default)]
+struct Listening {
+    waiters: Waiters,
+    /// Attempts that nobody has looked at yet; the engine bounds how many there are.
+    incoming: VecDeque<Attempt>,
+}
+
+/// An attempt at a deferring listener.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt {
+    pub(super) key: IncomingKey,
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+}
+
+/// A UDP socket's place.
+#[derive(Default)]
+struct Talking {
+    readers: Waiters,
+    writers: Waiters,
+    /// A send found no room, and nobody was told of any since.
+    is_full: bool,
+    /// It has one peer, whose ICMP errors its calls report.
+    is_connected: bool,
+}
+
+/// One stack: its engine, and the tasks that wait.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    pub(super) clock: Clock,
+}
+
+/// What handles hold. When the last one goes, the task ends once everything is said.
+pub(super) struct Handle(pub(super) Arc<Shared>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.link.is_abandoned = true;
+        let driver = state.link.driver.take();
+        drop(state);
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn new(engine: Engine, clock: Clock) -> Shared {
+        let state = State {
+            engine,
+            tcp: Wakers::default(),
+            listeners: Vec::new(),
+            udp: Vec::new(),
+            link: Link::default(),
+            over: None,
+        };
+        Shared {
+            state: Mutex::new(state),
+            clock,
+        }
+    }
+
+    /// The state; a task that panicked while holding it has not left it half-changed, since the
+    /// engine does not panic.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs one call on the engine, and wakes whoever is concerned by what it changed: the task that
+    /// owns the devices if there is something to send, or something to do earlier than it knows.
+    pub(super) fn call<R>(&self, call: impl FnOnce(&mut State, Instant) -> R) -> R {
+        let mut woken = Vec::new();
+        let mut state = self.lock();
+        let now = state.link.time(&self.clock);
+        let result = call(&mut state, now);
+        state.settle(&mut woken);
+        let driver = state.driver_to_wake();
+        drop(state);
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+        for waker in woken {
+            waker.wake();
+        }
+        result
+    }
+
+    /// The task begins a turn: nobody needs to wake it, and its time is what all calls go by.
+    pub(super) fn begin_turn(&self) -> Instant {
+        let now = self.clock.read();
+        let mut state = self.lock();
+        state.link.driver = None;
+        state.link.now = now;
+        now
+    }
+}
+
+impl Link {
+    fn time(&mut self, clock: &Clock) -> Instant {
+        if self.driver.is_some() {
+            // The task slept, so the time that it noted is old.
+            self.now = clock.read();
+        }
+        self.now
+    }
+}
+
+impl State {
+    fn driver_to_wake(&mut self) -> Option<Waker> {
+        let State { engine, link, .. } = self;
+        link.driver.as_ref()?;
+        let is_due = !link.is_blocked && engine.wants_transmit()
+            || engine.poll_timeout().is_some_and(|(at, _)| at < link.alarm);
+        link.driver.take_if(|_| is_due)
+    }
+
+    /// The task wants to sleep until `alarm`: false when something came up since it looked.
+    pub(super) fn sleep(&mut self, alarm: Instant, cx: &Context<'_>) -> bool {
+        self.link.alarm = alarm;
+        self.link.driver = Some(cx.waker().clone());
+        let stays_awake = self.driver_to_wake().is_some();
+        if stays_awake {
+            self.link.driver = None;
+        }
+        !stays_awake
+    }
+
+    /// Turns the engine's news into tasks to wake, once the lock is free.
+    pub(super) fn settle(&mut self, woken: &mut Vec<Waker>) {
+        while let Some(event) = self.engine.poll_event() {
+            match event {
+                Event::TcpReadable(key) => woken.extend(self.tcp.take(place(key), Half::Read)),
+                Event::TcpWritable(key) => woken.extend(self.tcp.take(place(key), Half::Write)),
+                Event::TcpConnected(key) | Event::TcpClosed(key, _) => {
+                    woken.extend(self.tcp.take(place(key), Half::Read));
+                    woken.extend(self.tcp.take(place(key), Half::Write));
+                }
+                Event::TcpAcceptable(key) => self.listening(key).waiters.take(woken),
+                Event::TcpIncoming {
+                    listener,
+                    incoming,
+                    local,
+                    remote,
+                } => {
+                    let listening = self.listening(listener);
+                    listening.incoming.push_back(Attempt {
+                        key: incoming,
+                        local,
+                        remote,
+                    });
+                    listening.waiters.take(woken);
+                }
+                Event::TcpIncomingGone(gone) => {
+                    for listening in &mut self.listeners {
+                        listening.incoming.retain(|attempt| attempt.key != gone);
+                    }
+                }
+                Event::UdpReadable(key) => self.talking(key).readers.take(woken),
+                Event::UdpWritable(key) => {
+                    let talking = self.talking(key);
+                    talking.is_full = false;
+                    talking.writers.take(woken);
+                }
+                Event::UdpError(key) => {
+                    let talking = self.talking(key);
+                    talking.readers.take(woken);
+                    talking.writers.take(woken);
+                }
+                Event::Address { .. } => {}
+            }
+        }
+    }
+
+    fn listening(&mut self, key: ListenerKey) -> &mut Listening {
+        at(&mut self.listeners, key.index())
+    }
+
+    fn talking(&mut self, key: UdpKey) -> &mut Talking {
+        at(&mut self.udp, key.index())
+    }
+
+    pub(super) fn wait_accept(&mut self, key: ListenerKey, cx: &Context<'_>) {
+        self.listening(key).waiters.wait(cx);
+    }
+
+    /// The attempt that waits longest at a deferring listener.
+    pub(super) fn next_attempt(&mut self, key: ListenerKey) -> Option<Attempt> {
+        self.listening(key).incoming.pop_front()
+    }
+
+    /// Nobody waits at the listener any more.
+    pub(super) fn forget_listener(&mut self, key: ListenerKey) {
+        *self.listening(key) = Listening::default();
+    }
+
+    pub(super) fn wait_tcp(&mut self, key: TcpKey, half: Half, cx: &Context<'_>) {
+        self.tcp.wait(place(key), half, cx);
+    }
+
+    /// Nobody waits for the connection any more.
+    pub(super) fn forget_tcp(&mut self, key: TcpKey) {
+        self.tcp.take(place(key), Half::Read);
+        self.tcp.take(place(key), Half::Write);
+    }
+
+    pub(super) fn wait_udp(&mut self, key: UdpKey, half: Half, cx: &Context<'_>) {
+        let talking = self.talking(key);
+        match half {
+            Half::Read => talking.readers.wait(cx),
+            Half::Write | Half::Ended => talking.writers.wait(cx),
+        }
+    }
+
+    pub(super) fn set_full(&mut self, key: UdpKey) {
+        self.talking(key).is_full = true;
+    }
+
+    pub(super) fn is_full(&mut self, key: UdpKey) -> bool {
+        self.talking(key).is_full
+    }
+
+    pub(super) fn set_connected(&mut self, key: UdpKey) {
+        self.talking(key).is_connected = true;
+    }
+
+    pub(super) fn is_connected(&mut self, key: UdpKey) -> bool {
+        self.talking(key).is_connected
+    }
+
+    pub(super) fn forget_udp(&mut self, key: UdpKey) {
+        *self.talking(key) = Talking::default();
+    }
+
+    /// The stack is over: everybody who waits looks again, and finds out.
+    pub(super) fn end(&mut self, why: &str, woken: &mut Vec<Waker>) {
+        self.over.get_or_insert_with(|| why.into());
+        self.tcp.take_all(woken);
+        for listening in &mut self.listeners {
+            listening.incoming.clear();
+            listening.waiters.take(woken);
+        }
+        for talking in &mut self.udp {
+            talking.readers.take(woken);
+            talking.writers.take(woken);
+        }
+    }
+}
+
+/// Keys are dense: one that does not fit into 32 bits there is none of.
+fn place(key: TcpKey) -> u32 {
+    u32::try_from(key.index()).unwrap_or(u32::MAX)
+}
+
+/// The place in a table beside the engine's, made when it is first needed.
+#[expect(clippy::indexing_slicing, reason = "resized to hold the index")]
+fn at<T: Default>(table: &mut Vec<T>, index: usize) -> &mut T {
+    if table.len() <= index {
+        table.resize_with(index.saturating_add(1), T::default);
+    }
+    &mut table[index]
+}

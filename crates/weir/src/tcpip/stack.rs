@@ -1,0 +1,335 @@
+//! A stack as programs have it, and how it is made.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use weir_core::budget::Budget;
+use weir_core::trace::Tracer;
+use weir_tcpip::{
+    Cidr, Config, ConfigError, InterfaceConfig, InterfaceId, Mac, Medium, RouteConfig,
+    Stack as Engine, StackStats,
+};
+
+use super::device::Device;
+use super::error::{StackError, TcpError};
+use super::shard::{Port, Shard};
+use super::shared::{Handle, Shared, State};
+use crate::drive::{Clock, randomness};
+use crate::observe::{DeviceInfo, SharedObserver, StackInfo};
+
+/// One host of its own: addresses, routes, sockets, over the devices that it was given. Clones are
+/// handles to the same stack.
+///
+/// Sockets are made on it by [`TcpListener::bind`](super::TcpListener::bind),
+/// [`TcpStream::connect`](super::TcpStream::connect) and
+/// [`UdpSocket::bind`](super::UdpSocket::bind).
+///
+/// # How it runs
+/// One task owns the devices: it reads a batch, has the engine deal with it, wakes readers and writers
+/// once each, and sends what became sendable. Sockets share the engine with it by a lock that is
+/// never held across a system call.
+///
+/// # When it ends
+/// When the last handle is dropped, sockets among them, the task goes on until every connection has
+/// said its last words, a minute at the most, and then drops the devices. When all devices have
+/// failed, every call fails with [`TcpError::StackGone`].
+#[derive(Clone)]
+pub struct Stack {
+    pub(super) handle: Arc<Handle>,
+}
+
+impl Stack {
+    /// Begins a new stack.
+    #[must_use]
+    pub fn builder() -> StackBuilder {
+        StackBuilder::default()
+    }
+
+    /// Adds an address with its network to an interface.
+    ///
+    /// # Errors
+    /// [`ConfigError`]; nothing is added then.
+    pub fn add_address(&self, interface: InterfaceId, address: Cidr) -> Result<(), ConfigError> {
+        self.call(|state, now| state.engine.add_address(now, interface, address))
+    }
+
+    /// Takes an address away. False when there was none. Connections from it reach nobody any more.
+    pub fn remove_address(&self, interface: InterfaceId, address: IpAddr) -> bool {
+        self.call(|state, _| state.engine.remove_address(interface, address))
+    }
+
+    /// Adds a route.
+    ///
+    /// # Errors
+    /// [`ConfigError`]; nothing is added then.
+    pub fn add_route(&self, route: RouteConfig) -> Result<(), ConfigError> {
+        self.call(|state, _| state.engine.add_route(route))
+    }
+
+    /// Takes a route away, whatever its metric. False when there was none.
+    pub fn remove_route(&self, to: Cidr, via: Option<IpAddr>) -> bool {
+        self.call(|state, _| state.engine.remove_route(to, via))
+    }
+
+    /// Says once and for all which Ethernet address a neighbour has.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when there are too many.
+    pub fn add_neighbor(
+        &self,
+        interface: InterfaceId,
+        address: IpAddr,
+        hardware: Mac,
+    ) -> Result<(), ConfigError> {
+        self.call(|state, now| state.engine.add_neighbor(now, interface, address, hardware))
+    }
+
+    /// Whether packets for others are passed on between interfaces. Off at first.
+    pub fn set_forwarding(&self, on: bool) {
+        self.call(|state, _| state.engine.set_forwarding(on));
+    }
+
+    /// What the stack counted and holds, counters in Linux' names.
+    #[must_use]
+    pub fn stats(&self) -> StackStats {
+        self.handle.0.lock().engine.stats()
+    }
+
+    pub(super) fn call<R>(
+        &self,
+        call: impl FnOnce(&mut State, weir_core::time::Instant) -> R,
+    ) -> R {
+        self.handle.0.call(call)
+    }
+
+    /// The same for what makes no sense on a stack that is over.
+    pub(super) fn try_call<R>(
+        &self,
+        call: impl FnOnce(&mut State, weir_core::time::Instant) -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.call(|state, now| match &state.over {
+            Some(why) => Err(TcpError::StackGone(Arc::clone(why)).into()),
+            None => call(state, now),
+        })
+    }
+}
+
+impl fmt::Debug for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stack")
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a stack uses a device.
+#[derive(Clone, Debug, Default)]
+pub struct Interface {
+    addresses: Vec<Cidr>,
+    routes: Vec<(Cidr, Option<IpAddr>)>,
+    any_address: bool,
+    slaac: bool,
+    no_dad: bool,
+}
+
+impl Interface {
+    /// Without addresses.
+    #[must_use]
+    pub fn new() -> Interface {
+        Interface::default()
+    }
+
+    /// An address with its network, whose hosts are on the link.
+    #[must_use]
+    pub fn address(mut self, address: Cidr) -> Interface {
+        self.addresses.push(address);
+        self
+    }
+
+    /// Destinations that are reached through this device: by a router on the link, or without one on
+    /// the link itself.
+    #[must_use]
+    pub fn route(mut self, to: Cidr, via: Option<IpAddr>) -> Interface {
+        self.routes.push((to, via));
+        self
+    }
+
+    /// Takes packets for every unicast destination as if it were the stack's own, and lets sockets
+    /// send from every address: for the near end of a tunnel. Sockets get such packets where they ask
+    /// for any address ([`ListenConfig::any`], [`UdpConfig::any`]).
+    ///
+    /// [`ListenConfig::any`]: weir_tcpip::ListenConfig::any
+    /// [`UdpConfig::any`]: weir_tcpip::UdpConfig::any
+    #[must_use]
+    pub fn any_address(mut self) -> Interface {
+        self.any_address = true;
+        self
+    }
+
+    /// Takes IPv6 routes, prefixes and addresses from the link's routers (RFC 4862). Ethernet only.
+    #[must_use]
+    pub fn slaac(mut self) -> Interface {
+        self.slaac = true;
+        self
+    }
+
+    /// Uses addresses at once, without looking whether somebody else has them (RFC 4862 section 5.4).
+    #[must_use]
+    pub fn without_duplicate_detection(mut self) -> Interface {
+        self.no_dad = true;
+        self
+    }
+}
+
+/// Makes a [`Stack`].
+#[derive(Default)]
+pub struct StackBuilder {
+    config: Config,
+    budget: Option<Budget>,
+    observer: Option<SharedObserver>,
+    devices: Vec<(Box<dyn Device>, Interface)>,
+    forwarding: bool,
+    name: Option<String>,
+}
+
+impl StackBuilder {
+    /// Settings other than the defaults.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> StackBuilder {
+        self.config = config;
+        self
+    }
+
+    /// A device, and how it is used. Interfaces are numbered from 0 in the order of these calls.
+    #[must_use]
+    pub fn device(mut self, device: impl Device, interface: Interface) -> StackBuilder {
+        self.devices.push((Box::new(device), interface));
+        self
+    }
+
+    /// A budget that the stack's memory is taken from; [`Config::memory`] holds inside it.
+    #[must_use]
+    pub fn budget(mut self, budget: Budget) -> StackBuilder {
+        self.budget = Some(budget);
+        self
+    }
+
+    /// Where the stack reports what happens in it, and who is shown its frames.
+    #[must_use]
+    pub fn observer(mut self, observer: SharedObserver) -> StackBuilder {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// What people call it, in logs.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> StackBuilder {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Passes packets for others on between interfaces.
+    #[must_use]
+    pub fn forwarding(mut self) -> StackBuilder {
+        self.forwarding = true;
+        self
+    }
+
+    /// Starts the stack's task on the runtime that this is called on.
+    ///
+    /// # Errors
+    /// A setting is out of its range, or an interface cannot be as asked for.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn start(self) -> Result<Stack, StackError> {
+        if self.devices.is_empty() {
+            return Err(StackError::NoDevice);
+        }
+        let clock = Clock::start();
+        let now = clock.read();
+        let budget = match self.budget {
+            Some(parent) => parent,
+            None => Budget::root("stack", self.config.memory),
+        };
+        let random = randomness().map_err(StackError::Random)?;
+        let mut engine = Engine::new(self.config, &budget, random, now)?;
+        engine.set_forwarding(self.forwarding);
+        let name = self.name.as_deref().unwrap_or("stack");
+        let observer = self.observer.as_deref();
+        let sinks = observer.map(|observer| observer.stack_sinks(&StackInfo { name }));
+        if let Some(sinks) = sinks.filter(|sinks| !sinks.is_empty()) {
+            engine.set_tracer(Tracer::to_all(sinks));
+        }
+        let mut ports = Vec::with_capacity(self.devices.len());
+        for (device, interface) in self.devices {
+            let (interface, medium) = add(&mut engine, now, &*device, interface)?;
+            let name = device.name();
+            let tap =
+                observer.and_then(|observer| observer.frame_tap(&DeviceInfo { name, medium }));
+            ports.push(Port {
+                device,
+                interface,
+                tap,
+                is_gone: false,
+            });
+        }
+        let shared = Arc::new(Shared::new(engine, clock));
+        tokio::spawn(Shard::new(Arc::clone(&shared), ports).run());
+        Ok(Stack {
+            handle: Arc::new(Handle(shared)),
+        })
+    }
+}
+
+impl fmt::Debug for StackBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StackBuilder")
+            .field("config", &self.config)
+            .field("devices", &self.devices.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Gives a device to the engine.
+fn add(
+    engine: &mut Engine,
+    now: weir_core::time::Instant,
+    device: &dyn Device,
+    asked: Interface,
+) -> Result<(InterfaceId, Medium), StackError> {
+    let capabilities = device.capabilities();
+    let medium = capabilities.medium;
+    let mut config = InterfaceConfig::new(device.name(), capabilities);
+    if medium == Medium::Ethernet {
+        config.hardware = match device.hardware_address() {
+            Some(address) => Some(Mac(address)),
+            None => Some(made_up()?),
+        };
+    }
+    config.addresses = asked.addresses;
+    config.any_address = asked.any_address;
+    config.slaac = asked.slaac;
+    config.dad = !asked.no_dad;
+    let interface = engine.add_interface(now, config)?;
+    for (to, via) in asked.routes {
+        engine.add_route(RouteConfig {
+            to,
+            via,
+            interface,
+            metric: 0,
+        })?;
+    }
+    Ok((interface, medium))
+}
+
+/// An Ethernet address that no maker gave away: locally administered, of one station.
+fn made_up() -> Result<Mac, StackError> {
+    let mut random = randomness().map_err(StackError::Random)?;
+    let mut address = [0; 6];
+    weir_core::rng::fill(&mut random, &mut address);
+    address[0] = address[0] & 0xfc | 0x02;
+    Ok(Mac(address))
+}
