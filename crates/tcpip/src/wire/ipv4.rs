@@ -111,6 +111,31 @@ impl Header {
 /// [`Malformed`] with the field; such a packet is dropped silently (RFC 1122 3.2.1).
 #[inline]
 pub fn parse(packet: &[u8]) -> Result<Parsed<'_>, Malformed> {
+    let parsed = parse_lenient(packet)?;
+    let header_len = HEADER_LEN.saturating_add(parsed.options.len());
+    let Some(len) = usize::from(parsed.header.total_len).checked_sub(header_len) else {
+        return Err(Malformed::field(NAME, "Total Length"));
+    };
+    let payload = parsed
+        .payload
+        .get(..len)
+        .ok_or(Malformed::Truncated(NAME))?;
+    let header = packet.get(..header_len).unwrap_or_default();
+    if !checksum::sum(header).is_valid() {
+        return Err(Malformed::Checksum(NAME));
+    }
+    Ok(Parsed { payload, ..parsed })
+}
+
+/// Takes apart a packet whose Total Length and checksum are not looked at, with everything behind the
+/// header as its payload: for packets quoted in an ICMP error, which are cut, and changed on their
+/// way, and for super-segments.
+///
+/// # Errors
+///
+/// [`Malformed`] for a wrong version, or a header cut short.
+#[inline]
+pub fn parse_lenient(packet: &[u8]) -> Result<Parsed<'_>, Malformed> {
     let fixed: &[u8; HEADER_LEN] = packet.first_chunk().ok_or(Malformed::Truncated(NAME))?;
     if fixed[0] >> 4 != 4 {
         return Err(Malformed::field(NAME, "Version"));
@@ -120,15 +145,9 @@ pub fn parse(packet: &[u8]) -> Result<Parsed<'_>, Malformed> {
         return Err(Malformed::field(NAME, "IHL"));
     }
     let total_len = u16::from_be_bytes([fixed[2], fixed[3]]);
-    let packet = packet
-        .get(..usize::from(total_len))
-        .ok_or(Malformed::Truncated(NAME))?;
     let (header, payload) = packet
         .split_at_checked(header_len)
-        .ok_or(Malformed::field(NAME, "Total Length"))?;
-    if !checksum::sum(header).is_valid() {
-        return Err(Malformed::Checksum(NAME));
-    }
+        .ok_or(Malformed::Truncated(NAME))?;
     let fragment = u16::from_be_bytes([fixed[6], fixed[7]]);
     Ok(Parsed {
         header: Header {
@@ -264,7 +283,7 @@ mod tests {
         for ihl in 0..5 {
             assert_eq!(refused(0, 0x40 | ihl), Malformed::field(NAME, "IHL"));
         }
-        assert_eq!(refused(0, 0x47), Malformed::field(NAME, "Total Length"));
+        assert_eq!(refused(0, 0x47), Malformed::Truncated(NAME));
         assert_eq!(refused(3, 19), Malformed::field(NAME, "Total Length"));
         assert_eq!(refused(3, 25), Malformed::Truncated(NAME));
     }

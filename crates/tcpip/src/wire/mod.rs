@@ -59,7 +59,7 @@ pub enum Malformed {
 }
 
 impl Malformed {
-    const fn field(header: &'static str, field: &'static str) -> Malformed {
+    pub(crate) const fn field(header: &'static str, field: &'static str) -> Malformed {
         Malformed::Field { header, field }
     }
 }

@@ -60,6 +60,21 @@ impl Header {
 /// [`Malformed`] when the version is not 6 or the packet is shorter than it says.
 #[inline]
 pub fn parse(packet: &[u8]) -> Result<(Header, &[u8]), Malformed> {
+    let (header, rest) = parse_lenient(packet)?;
+    let payload = rest
+        .get(..usize::from(header.payload_len))
+        .ok_or(Malformed::Truncated(NAME))?;
+    Ok((header, payload))
+}
+
+/// The header and everything behind it, whatever Payload Length says: for packets quoted in an ICMP
+/// error, which are cut, and for super-segments, which are longer than they say.
+///
+/// # Errors
+///
+/// [`Malformed`] when the version is not 6 or the header is cut short.
+#[inline]
+pub fn parse_lenient(packet: &[u8]) -> Result<(Header, &[u8]), Malformed> {
     let (fixed, rest) = packet
         .split_first_chunk::<HEADER_LEN>()
         .ok_or(Malformed::Truncated(NAME))?;
@@ -67,10 +82,6 @@ pub fn parse(packet: &[u8]) -> Result<(Header, &[u8]), Malformed> {
     if first >> 28 != 6 {
         return Err(Malformed::field(NAME, "Version"));
     }
-    let payload_len = u16::from_be_bytes([fixed[4], fixed[5]]);
-    let payload = rest
-        .get(..usize::from(payload_len))
-        .ok_or(Malformed::Truncated(NAME))?;
     let header = Header {
         src: address::<8>(fixed),
         dst: address::<24>(fixed),
@@ -78,9 +89,9 @@ pub fn parse(packet: &[u8]) -> Result<(Header, &[u8]), Malformed> {
         hop_limit: fixed[7],
         traffic_class: ((first >> 20) & 0xff) as u8,
         flow_label: first & 0xf_ffff,
-        payload_len,
+        payload_len: u16::from_be_bytes([fixed[4], fixed[5]]),
     };
-    Ok((header, payload))
+    Ok((header, rest))
 }
 
 /// The address `AT` bytes into a header.
