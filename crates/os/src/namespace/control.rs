@@ -3,6 +3,8 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{
@@ -69,10 +71,31 @@ impl Control {
         Ok((Control(ours), Control(theirs)))
     }
 
-    /// Lets the next program that is started inherit this end; returns the number it has there.
-    pub(super) fn inheritable(&self) -> io::Result<RawFd> {
-        fcntl(&self.0, FcntlArg::F_SETFD(FdFlag::empty()))?;
-        Ok(self.0.as_raw_fd())
+    /// Hands this end to the program that `command` will start; returns the number that it has there.
+    /// No other program that is started meanwhile gets it: its end would then not be seen.
+    pub(super) fn hand_to(&self, command: &mut Command) -> RawFd {
+        let number = self.0.as_raw_fd();
+        let inherit = move || {
+            #[allow(
+                unsafe_code,
+                reason = "only between fork and exec is this the child's alone"
+            )]
+            // SAFETY: the number is that of `self`, which the caller keeps until the program is started,
+            // and which fork copied.
+            let end = unsafe { BorrowedFd::borrow_raw(number) };
+            fcntl(end, FcntlArg::F_SETFD(FdFlag::empty()))?;
+            Ok(())
+        };
+        #[allow(
+            unsafe_code,
+            reason = "only between fork and exec is this the child's alone"
+        )]
+        // SAFETY: between fork and exec of a program with threads only async-signal-safe calls are
+        // allowed; the closure makes one, fcntl, and neither allocates nor takes a lock.
+        unsafe {
+            command.pre_exec(inherit);
+        }
+        number
     }
 
     /// The end that this program inherited under `number`; it goes no further.

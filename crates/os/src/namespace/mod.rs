@@ -106,14 +106,11 @@ impl std::error::Error for StartError {
 pub fn prepare(plan: &Plan) -> Result<Prepared, SystemError> {
     let failed = |error: io::Error| SystemError::new("start the namespace's helper", error);
     let (control, theirs) = Control::pair().map_err(failed)?;
-    let number = theirs.inheritable().map_err(failed)?;
-    let child = Command::new(&plan.helper)
-        .arg(HELPER)
-        .arg(number.to_string())
-        .arg(&plan.program)
-        .args(&plan.arguments)
-        .spawn()
-        .map_err(failed)?;
+    let mut command = Command::new(&plan.helper);
+    let number = theirs.hand_to(&mut command);
+    command.arg(HELPER).arg(number.to_string());
+    command.arg(&plan.program).args(&plan.arguments);
+    let child = command.spawn().map_err(failed)?;
     drop(theirs);
     let mut prepared = Prepared {
         child: Some(child),
@@ -122,22 +119,21 @@ pub fn prepare(plan: &Plan) -> Result<Prepared, SystemError> {
         warnings: Vec::new(),
         program: plan.program.to_string_lossy().into_owned(),
     };
-    let setting = plan.setting().to_text();
-    prepared
-        .control
-        .send(Kind::Plan, &setting, None)
-        .map_err(failed)?;
+    prepared.tell(Kind::Plan, &plan.setting().to_text())?;
     prepared.expect(Kind::Entered)?;
-    let pid = prepared.child.as_ref().map_or(0, Child::id);
-    maps::write(pid, plan.identity)?;
-    prepared
-        .control
-        .send(Kind::Mapped, "", None)
-        .map_err(failed)?;
+    maps::write(prepared.pid(), plan.identity)?;
+    prepared.tell(Kind::Mapped, "")?;
     let ready = prepared.expect(Kind::Ready)?;
     prepared.warnings = ready.text.lines().map(str::to_owned).collect();
     prepared.tun = ready.file.map(Tun::adopt).transpose()?;
     Ok(prepared)
+}
+
+/// The helper went away when it was to say something.
+fn wordless(error: io::Error) -> SystemError {
+    SystemError::new("make the namespace", error).hint(
+        "the helper ended without a word: its program must begin with weir_os::namespace::entry()",
+    )
 }
 
 impl Prepared {
@@ -193,20 +189,29 @@ impl Prepared {
         }
     }
 
+    fn tell(&self, kind: Kind, text: &str) -> Result<(), SystemError> {
+        match self.control.send(kind, text, None) {
+            // It may have said why it went.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.expect(kind).and(Err(wordless(error)))
+            }
+            result => result.map_err(|error| SystemError::new("make the namespace", error)),
+        }
+    }
+
     /// Waits for a message of this kind; the helper's own account of what went wrong is the error.
     fn expect(&self, kind: Kind) -> Result<Received, SystemError> {
-        let doing = "make the namespace";
-        let failed = |error: io::Error| SystemError::new(doing, error);
-        match self.control.receive().map_err(failed)? {
-            Some(received) if received.kind == kind => Ok(received),
-            Some(received) if received.kind == Kind::Failed => {
+        let failed = |error: io::Error| SystemError::new("make the namespace", error);
+        match self.control.receive() {
+            Ok(Some(received)) if received.kind == kind => Ok(received),
+            Ok(Some(received)) if received.kind == Kind::Failed => {
                 Err(helper::error_from(&received.text))
             }
-            Some(_) => Err(failed(io::ErrorKind::InvalidData.into())),
-            None => Err(failed(io::ErrorKind::UnexpectedEof.into()).hint(
-                "the helper ended without a word: its program must begin with \
-                 weir_os::namespace::entry()",
-            )),
+            Ok(Some(_)) => Err(failed(io::ErrorKind::InvalidData.into())),
+            Ok(None) => Err(wordless(io::ErrorKind::UnexpectedEof.into())),
+            // Closed with something unread in it.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(wordless(error)),
+            Err(error) => Err(failed(error)),
         }
     }
 }

@@ -5,8 +5,6 @@ mod address;
 mod link;
 mod message;
 mod route;
-#[cfg(test)]
-mod tests;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -89,6 +89,16 @@ pub(super) fn set_vnet_header_len(fd: BorrowedFd<'_>, len: usize) -> io::Result<
     Ok(())
 }
 
+/// `TUNSETVNETLE`: the header's fields are little-endian, as virtio 1 has them, and not in the machine's
+/// order as before.
+pub(super) fn set_vnet_little_endian(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: TUNSETVNETLE reads one int through the pointer, which outlives the call.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETVNETLE, &raw const on) };
+    Errno::result(result)?;
+    Ok(())
+}
+
 /// `TUNSETOFFLOAD`: what the kernel may leave undone in packets that it hands over (`TUN_F_*`).
 pub(super) fn set_offload(fd: BorrowedFd<'_>, bits: libc::c_uint) -> io::Result<()> {
     let bits = libc::c_ulong::from(bits);

