@@ -84,7 +84,7 @@ def build_go_yamux(scratch, gopath):
     return out, None
 
 
-def build(wanted, go_yamux):
+def build(wanted, args):
     """Maps each implementation's name to its command; and those left out to the reason."""
     from .plan import GO, RUST, WEIR
 
@@ -104,7 +104,7 @@ def build(wanted, go_yamux):
         if shutil.which("go") is None:
             missing[name] = "no Go toolchain: apt-get install golang-go golang-github-hashicorp-yamux-dev"
             continue
-        built, why = build_hashicorp(scratch) if name == "hashicorp" else build_go_yamux(scratch, go_yamux)
+        built, why = build_hashicorp(scratch) if name == "hashicorp" else build_go_yamux(scratch, args.go_yamux)
         if built:
             commands[name] = ([str(built)], [])
         else:
@@ -112,7 +112,7 @@ def build(wanted, go_yamux):
     return commands, missing
 
 
-def build_quic(wanted):
+def build_quic(wanted, _args):
     """The same for QUIC."""
     from .plan_quic import PEERS, WEIR
 
@@ -131,4 +131,37 @@ def build_quic(wanted):
             # s2n-tls trusts nobody blindly: the server leaves its certificate there for the client.
             trust = ["--certificate", str(programs / "bench-certificate.pem")] if name == "s2n-quic" else []
             commands[name] = ([str(programs / package)], ["--impl", name, "--json", *trust])
+    return commands, missing
+
+
+def build_gvisor(scratch):
+    """Against the sources that Debian's golang-gvisor-gvisor-dev installs."""
+    if shutil.which("go") is None or not Path("/usr/share/gocode/src/gvisor.dev/gvisor").is_dir():
+        return None, "not installed: apt-get install golang-go golang-gvisor-gvisor-dev"
+    out = scratch / "gvisor"
+    env = go_environment(scratch, GO111MODULE="off", GOPATH="/usr/share/gocode")
+    done = subprocess.run(["go", "build", "-o", str(out), "."], cwd=BENCH / "peers/gvisor", env=env)
+    return (out, None) if done.returncode == 0 else (None, "go build failed")
+
+
+def build_tcpip(wanted, _args):
+    """Stacks over a TUN device: one program for all that are Rust, which is the client of every server."""
+    from .plan_tcpip import GVISOR, PROGRAM, RUST
+
+    if not Path("/dev/net/tun").exists():
+        return {}, {name: "there is no /dev/net/tun" for name in wanted}
+    fault = can_be_built(PROGRAM)
+    if fault:
+        return {}, {name: fault for name in wanted}
+    program = [str(target_dir(BENCH / "Cargo.toml") / "release" / PROGRAM)]
+    commands = {name: (program, ["--impl", name, "--json"]) for name in RUST if name in wanted}
+    missing = {}
+    if GVISOR in wanted:
+        scratch = Path(program[0]).parent.parent / "go"
+        scratch.mkdir(parents=True, exist_ok=True)
+        built, why = build_gvisor(scratch)
+        if built:
+            commands[GVISOR] = ([str(built)], ["--impl", GVISOR, "--json"], program)
+        else:
+            missing[GVISOR] = why
     return commands, missing

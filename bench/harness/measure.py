@@ -115,7 +115,8 @@ def limits(work, is_weir, secs, count):
 
 def once(command, work, secs, count, cores):
     """One run: the client's JSON line with the server's use of CPU and memory added."""
-    program, flags = command
+    # Some servers come without a client of their own.
+    program, flags, client_program = (*command, command[0])[:3]
     is_weir = program[-1] == "perf"
     flags = [*flags, *work.both, *(() if is_weir else work.peer)]
     server = start([*program, "server", "--addr", "127.0.0.1:0", *flags], cores[0])
@@ -125,7 +126,7 @@ def once(command, work, secs, count, cores):
             raise Failed(f"server: {(first + end(server)[1]).strip() or 'no line'}")
         address = json.loads(first)["listening"]
         limit = limits(work, is_weir, secs, count)
-        client = start([*program, "client", "--addr", address, "--work", work.work, *limit, *work.client, *flags], cores[1])
+        client = start([*client_program, "client", "--addr", address, "--work", work.work, *limit, *work.client, *flags], cores[1])
         try:
             out, err = client.communicate(timeout=secs * 10 + 60)
         except subprocess.TimeoutExpired:

@@ -37,6 +37,16 @@ def use_cubic():
     return in_use()
 
 
+def for_many_connections():
+    """Connections are opened and closed faster than the kernel's TIME-WAIT lets go of their ports."""
+    settings = {"ip_local_port_range": "2000 65000", "tcp_max_tw_buckets": "0"}
+    for name, value in settings.items():
+        try:
+            Path(f"/proc/sys/net/ipv4/{name}").write_text(value)
+        except OSError:
+            pass
+
+
 def in_use():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         with socket.create_connection(listener.getsockname()) as client:
