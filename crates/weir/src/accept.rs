@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::endpoint::{Arrived, Inner};
+use crate::net::{TcpListener, TcpStream};
 use crate::via::Via;
 
 /// How long the loop pauses when the system has no file descriptor left: long enough not to burn
@@ -65,7 +65,7 @@ async fn welcome(
     let Ok(local) = stream.local_addr() else {
         return;
     };
-    if let Err(error) = stream.set_nodelay(true) {
+    if let Err(error) = stream.set_nodelay() {
         debug!("{remote} left before the handshake: {error}");
         return;
     }

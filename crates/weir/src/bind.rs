@@ -3,8 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 
-use tokio::net::{TcpListener, lookup_host};
+use tokio::net::lookup_host;
 
+use crate::net::{Net, TcpListener, no_address};
 use crate::quic::Socket;
 use crate::via::Via;
 
@@ -19,14 +20,14 @@ pub(crate) struct Bound {
 }
 
 /// Binds what `via` needs, UDP and TCP at the same port number.
-pub(crate) async fn both(address: &str, via: Via) -> io::Result<Bound> {
+pub(crate) async fn both(net: &Net, address: &str, via: Via) -> io::Result<Bound> {
     let mut tries = TRIES;
     loop {
         tries -= 1;
         if via.over_tcp().is_none() {
-            return udp_alone(address).await;
+            return udp_alone(net, address).await;
         }
-        let tcp = TcpListener::bind(address).await?;
+        let tcp = net.listen(address).await?;
         let local = tcp.local_addr()?;
         if !via.uses_udp() {
             return Ok(Bound {
@@ -35,7 +36,7 @@ pub(crate) async fn both(address: &str, via: Via) -> io::Result<Bound> {
                 local,
             });
         }
-        match Socket::bind(local) {
+        match net.udp(local) {
             Ok(socket) => {
                 return Ok(Bound {
                     tcp: Some(tcp),
@@ -52,10 +53,10 @@ pub(crate) async fn both(address: &str, via: Via) -> io::Result<Bound> {
     }
 }
 
-async fn udp_alone(address: &str) -> io::Result<Bound> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+async fn udp_alone(net: &Net, address: &str) -> io::Result<Bound> {
+    let mut last = no_address();
     for address in lookup_host(address).await? {
-        match Socket::bind(address) {
+        match net.udp(address) {
             Ok(socket) => {
                 return Ok(Bound {
                     tcp: None,
@@ -74,8 +75,8 @@ fn chooses_port(address: &str) -> bool {
 }
 
 /// One UDP socket at the first address that `address` leads to.
-pub(crate) async fn udp(address: &str) -> io::Result<Socket> {
-    let bound = udp_alone(address).await?;
+pub(crate) async fn udp(net: &Net, address: &str) -> io::Result<Socket> {
+    let bound = udp_alone(net, address).await?;
     bound
         .udp
         .ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())

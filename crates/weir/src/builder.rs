@@ -17,9 +17,11 @@ use crate::bind;
 use crate::config::Config;
 use crate::endpoint::{Endpoint, Inner, Running};
 use crate::error::EndpointError;
+use crate::net::Net;
 use crate::observe::SharedObserver;
 use crate::quic::{self, Cipher, Quic};
 use crate::security::{ALPN_WEIR, ByName, Identity, Names, Security, SecurityError, TlsKeyLog};
+use crate::tcpip::Stack;
 use crate::via::Via;
 
 /// Makes an [`Endpoint`].
@@ -32,6 +34,7 @@ pub struct Builder {
     observer: Option<SharedObserver>,
     key_log: Option<std::path::PathBuf>,
     by_name: ByName,
+    net: Net,
 }
 
 impl Builder {
@@ -71,6 +74,13 @@ impl Builder {
     /// variable `SSLKEYLOGFILE` decides, and without that nothing is written.
     pub fn key_log(mut self, path: impl Into<std::path::PathBuf>) -> Self {
         self.key_log = Some(path.into());
+        self
+    }
+
+    /// Makes the endpoint's sockets on a stack of one's own in place of the operating system: TCP and
+    /// UDP alike. Addresses are then those of the stack; names are still looked up by the system.
+    pub fn over(mut self, stack: &Stack) -> Self {
+        self.net = Net::Own(stack.clone());
         self
     }
 
@@ -121,7 +131,7 @@ impl Builder {
     /// The address cannot be had, a setting is out of its range, or the keys are unusable.
     pub async fn bind(self, address: &str) -> Result<Endpoint, EndpointError> {
         let via = self.via.unwrap_or(Via::Auto);
-        let bound = bind::both(address, via)
+        let bound = bind::both(&self.net, address, via)
             .await
             .map_err(|source| EndpointError::Bind {
                 address: address.to_owned(),
@@ -198,7 +208,12 @@ impl Builder {
         let names = self.names(&security, via)?;
         let (closing, _) = watch::channel(false);
         Ok(Arc::new(Inner {
-            quic: Quic::new(self.config.quic_transport(), self.config.quic.mtu),
+            quic: Quic::new(
+                self.config.quic_transport(),
+                self.config.quic.mtu,
+                self.net.own().cloned(),
+            ),
+            net: self.net,
             names,
             peer_id: identity.peer_id(),
             identity,

@@ -4,11 +4,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::lookup_host;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::error::ConnectError;
+use crate::net::{Net, TcpStream, no_address};
 use crate::target::Target;
 
 /// RFC 8305 section 5: the recommended delay between connection attempts.
@@ -27,6 +28,7 @@ pub struct ConnectOptions {
 
 /// A TCP connection to the first address of `target` that answers, or to this one.
 pub(crate) async fn tcp(
+    net: &Net,
     target: &Target,
     only: Option<SocketAddr>,
     limit: Duration,
@@ -36,18 +38,9 @@ pub(crate) async fn tcp(
         None => resolve(target).await?,
     };
     let last = addresses.last().copied().unwrap_or_else(unknown);
-    match timeout(limit, race(addresses, connect)).await {
-        Ok(result) => {
-            let stream = result?;
-            // Frames are batched already; the kernel's waiting would only add to the delay.
-            stream
-                .set_nodelay(true)
-                .map_err(|source| ConnectError::Dial {
-                    address: last,
-                    source,
-                })?;
-            Ok(stream)
-        }
+    let attempt = |address| connect(net.clone(), address);
+    match timeout(limit, race(addresses, attempt)).await {
+        Ok(result) => result,
         Err(_) => Err(ConnectError::Dial {
             address: last,
             source: io::ErrorKind::TimedOut.into(),
@@ -55,8 +48,8 @@ pub(crate) async fn tcp(
     }
 }
 
-async fn connect(address: SocketAddr) -> Result<TcpStream, ConnectError> {
-    TcpStream::connect(address)
+async fn connect(net: Net, address: SocketAddr) -> Result<TcpStream, ConnectError> {
+    net.connect(address)
         .await
         .map_err(|source| ConnectError::Dial { address, source })
 }
@@ -72,10 +65,7 @@ pub(crate) async fn resolve(target: &Target) -> Result<Vec<SocketAddr>, ConnectE
         .map_err(failed)?;
     let addresses = interleave(found.collect());
     if addresses.is_empty() {
-        return Err(failed(io::Error::new(
-            io::ErrorKind::NotFound,
-            "the name has no address",
-        )));
+        return Err(failed(no_address()));
     }
     Ok(addresses)
 }
@@ -174,9 +164,10 @@ mod tests {
             let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             gone.local_addr().unwrap()
         };
-        let stream = race(vec![dead, alive], connect).await.unwrap();
+        let from_here = |address| connect(Net::System, address);
+        let stream = race(vec![dead, alive], from_here).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), alive);
-        let error = race(vec![dead], connect).await.unwrap_err().to_string();
+        let error = race(vec![dead], from_here).await.unwrap_err().to_string();
         assert!(error.contains(&dead.to_string()), "{error}");
     }
 }

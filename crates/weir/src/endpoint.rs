@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
 
-use tokio::net::TcpStream;
 use tokio::sync::{Mutex, mpsc, watch};
 use tracing::info;
 use weir_core::budget::Budget;
@@ -24,6 +23,7 @@ use crate::dial::{self, ConnectOptions};
 use crate::drive::{self, Role};
 use crate::error::{ConnectError, EndpointError};
 use crate::layer::StreamLayer;
+use crate::net::{Net, TcpStream};
 use crate::observe::{ConnectionInfo, SharedObserver};
 use crate::quic::{self, Quic};
 use crate::security::{ALPN_WEIR, Identity, Names, PeerId, Security, SecurityError, peer_of};
@@ -49,6 +49,8 @@ pub(crate) enum Arrived {
 /// What the accept task, the dialling calls and the handles share.
 pub(crate) struct Inner {
     pub(crate) config: Config,
+    /// Where its sockets come from.
+    pub(crate) net: Net,
     pub(crate) via: Via,
     pub(crate) security: Security,
     /// TLS for names, where it takes the place of peer IDs.
@@ -208,7 +210,7 @@ impl Endpoint {
             address: address.to_owned(),
             source,
         };
-        let socket = bind::udp(address).await.map_err(wrong)?;
+        let socket = bind::udp(&self.inner.net, address).await.map_err(wrong)?;
         quic::rebind(&self.inner, socket)
             .await
             .map_err(EndpointError::Config)
@@ -239,7 +241,10 @@ impl Endpoint {
         via: Via,
     ) -> Result<(AnyCarrier, ConnectionInfo), ConnectError> {
         let inner = &self.inner;
-        let stream = dial::tcp(target, options.address, inner.config.handshake_timeout).await?;
+        let stream = {
+            let limit = inner.config.handshake_timeout;
+            dial::tcp(&inner.net, target, options.address, limit).await?
+        };
         let (local, remote) = dial::addresses(&stream)?;
         let mut info = inner.info(true, via, local, remote);
         let limit = inner.config.handshake_timeout;

@@ -42,6 +42,7 @@ mod drive;
 mod endpoint;
 mod error;
 mod layer;
+mod net;
 mod observe;
 pub mod quic;
 pub mod security;

@@ -68,6 +68,13 @@ impl Stack {
         self.ip.remove_route(to, via)
     }
 
+    /// The way to `remote`: the address to send from and the largest packet in bytes that fits the
+    /// path as far as is known. `None` when there is no way.
+    pub fn route_to(&mut self, remote: IpAddr) -> Option<(IpAddr, u16)> {
+        let route = self.ip.route(remote, None).ok()?;
+        Some((route.source, route.mtu))
+    }
+
     /// Whether packets for others are passed on between interfaces. Off at first.
     pub fn set_forwarding(&mut self, on: bool) {
         self.ip.set_forwarding(on);

@@ -14,7 +14,6 @@ use rustls::server::{ServerConfig, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 use rustls::{CipherSuite, CommonState, Error as RustlsError, NamedGroup};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::poll_read_into;
@@ -50,12 +49,15 @@ impl Security {
     ///
     /// # Errors
     /// As [`connect_tls`].
-    pub(crate) async fn connect(
+    pub(crate) async fn connect<S>(
         &self,
-        stream: TcpStream,
+        stream: S,
         expect: Option<PeerId>,
         tap: Option<Box<dyn Tap>>,
-    ) -> Result<(TlsCarrier<Tapped<TcpStream>>, PeerInfo), SecurityError> {
+    ) -> Result<(TlsCarrier<Tapped<S>>, PeerInfo), SecurityError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let config = self.client(expect, &[ALPN_WEIR]);
         connect_tls(Tapped::new(stream, tap), config).await
     }
@@ -64,11 +66,14 @@ impl Security {
     ///
     /// # Errors
     /// As [`accept_tls`].
-    pub(crate) async fn accept(
+    pub(crate) async fn accept<S>(
         &self,
-        stream: TcpStream,
+        stream: S,
         tap: Option<Box<dyn Tap>>,
-    ) -> Result<(TlsCarrier<Tapped<TcpStream>>, PeerInfo), SecurityError> {
+    ) -> Result<(TlsCarrier<Tapped<S>>, PeerInfo), SecurityError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let config = self.server(None, &[ALPN_WEIR]);
         accept_tls(Tapped::new(stream, tap), config).await
     }

@@ -10,6 +10,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::time_provider::TimeProvider;
 use rustls::{DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncReadExt, duplex};
+use tokio::net::TcpStream;
 
 use super::super::Carrier;
 use super::super::testing::{End, configs, security, shake, tcp_sockets};

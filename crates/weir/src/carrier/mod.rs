@@ -17,8 +17,9 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::net::TcpStream;
 use weir_core::buf::ReadBuf;
+
+use crate::net::TcpStream;
 
 pub use tap::Tap;
 pub(crate) use tap::Tapped;

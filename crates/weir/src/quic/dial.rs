@@ -153,7 +153,8 @@ fn with_bound<R>(
     let bound = match known {
         Some(bound) => bound,
         None => {
-            let started = start(inner, bind_anywhere()?, None).map_err(io::Error::other)?;
+            let started =
+                start(inner, bind_anywhere(&inner.net)?, None).map_err(io::Error::other)?;
             Arc::clone(inner.quic.dialling().get_or_insert(Arc::new(started)))
         }
     };

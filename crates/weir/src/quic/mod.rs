@@ -38,7 +38,9 @@ pub use weir_quic::{PreferredAddresses, ResetKey, RetryPolicy, TokenKeys, Versio
 
 use crate::drive::{Clock, randomness};
 use crate::endpoint::{Arrived, Inner};
+use crate::net::Net;
 use crate::target::Target;
+use crate::tcpip::Stack;
 use hub::Hub;
 use listener::Listener;
 use memory::Memory;
@@ -94,14 +96,15 @@ impl Drop for Bound {
 }
 
 impl Quic {
-    /// `mtu` is the largest UDP payload that the configuration asks for.
-    pub(crate) fn new(transport: TransportConfig, mtu: Option<u16>) -> Quic {
+    /// `mtu` is the largest UDP payload that the configuration asks for, `stack` what the sockets are
+    /// made on where it is not the system.
+    pub(crate) fn new(transport: TransportConfig, mtu: Option<u16>, stack: Option<Stack>) -> Quic {
         Quic {
             transport: Arc::new(transport),
             listening: OnceLock::new(),
             dialling: Mutex::default(),
             memory: Arc::default(),
-            routes: Arc::new(Routes::new(mtu)),
+            routes: Arc::new(Routes::new(mtu, stack)),
         }
     }
 
@@ -219,6 +222,7 @@ fn secret() -> Result<[u8; 32], String> {
 }
 
 /// A socket for dialling alone: of both families, where the system has both.
-fn bind_anywhere() -> io::Result<Socket> {
-    Socket::bind(socket::anywhere()).or_else(|_| Socket::bind(SocketAddr::from(([0, 0, 0, 0], 0))))
+fn bind_anywhere(net: &Net) -> io::Result<Socket> {
+    net.udp(socket::anywhere())
+        .or_else(|_| net.udp(SocketAddr::from(([0, 0, 0, 0], 0))))
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use weir_os::route::{self, Route};
 
+use crate::tcpip::Stack;
+
 /// How long an answer of the system's is good for.
 const FRESH: Duration = Duration::from_secs(30);
 /// Addresses that are remembered.
@@ -23,14 +25,17 @@ const LEAST: usize = 1_200;
 pub(super) struct Routes {
     /// The largest UDP payload that the configuration asks for.
     asked: Option<usize>,
+    /// Whose ways they are, where not the system's.
+    stack: Option<Stack>,
     known: Mutex<HashMap<IpAddr, (Instant, Option<Route>)>>,
 }
 
 impl Routes {
     /// `asked` is the largest UDP payload that is wanted at all.
-    pub(super) fn new(asked: Option<u16>) -> Self {
+    pub(super) fn new(asked: Option<u16>, stack: Option<Stack>) -> Self {
         Routes {
             asked: asked.map(usize::from),
+            stack,
             known: Mutex::default(),
         }
     }
@@ -40,6 +45,13 @@ impl Routes {
     }
 
     fn to(&self, remote: SocketAddr) -> Option<Route> {
+        if let Some(stack) = &self.stack {
+            let (local, mtu) = stack.route_to(remote.ip())?;
+            return Some(Route {
+                local,
+                mtu: Some(usize::from(mtu)),
+            });
+        }
         let now = Instant::now();
         let known = self.lock().get(&remote.ip()).copied();
         if let Some((at, route)) = known
@@ -80,7 +92,7 @@ impl Routes {
         let mtu = self.to(remote).and_then(|route| route.mtu);
         let carried = match mtu {
             Some(mtu) => mtu.saturating_sub(headers).clamp(LEAST, most),
-            None if remote.ip().is_loopback() => most,
+            None if self.stack.is_none() && remote.ip().is_loopback() => most,
             None => return None,
         };
         Some(self.asked.map_or(carried, |asked| carried.min(asked)))
@@ -94,8 +106,8 @@ mod tests {
     #[tokio::test]
     async fn loopback_carries_all_that_udp_has_and_no_more_than_asked() {
         let remote: SocketAddr = "127.0.0.1:9".parse().unwrap();
-        assert_eq!(Routes::new(None).bound(remote), Some(65_507));
-        assert_eq!(Routes::new(Some(1300)).bound(remote), Some(1300));
+        assert_eq!(Routes::new(None, None).bound(remote), Some(65_507));
+        assert_eq!(Routes::new(Some(1300), None).bound(remote), Some(1300));
     }
 
     #[tokio::test]

@@ -73,6 +73,13 @@ impl Stack {
         self.call(|state, _| state.engine.remove_route(to, via))
     }
 
+    /// The way to `remote`: the address to send from and the largest packet in bytes that fits the
+    /// path as far as is known. `None` when there is no way.
+    #[must_use]
+    pub fn route_to(&self, remote: IpAddr) -> Option<(IpAddr, u16)> {
+        self.call(|state, _| state.engine.route_to(remote))
+    }
+
     /// Says once and for all which Ethernet address a neighbour has.
     ///
     /// # Errors

@@ -213,6 +213,15 @@ impl UdpSocket {
         })
     }
 
+    /// [`UdpSocket::poll_recv_batch`] that does not wait: how many datagrams there were.
+    pub fn try_recv_batch(&self, batch: &mut Vec<Received>, most: usize) -> usize {
+        self.handle.0.call(|state, _| {
+            let before = batch.len();
+            batch.extend(std::iter::from_fn(|| state.engine.udp_recv(self.key)).take(most));
+            batch.len().saturating_sub(before)
+        })
+    }
+
     /// What an ICMP message says about a datagram that was sent; each is given once.
     #[must_use]
     pub fn take_error(&self) -> Option<UdpError> {
