@@ -49,7 +49,7 @@ pub const MAX_CONGESTION_WINDOW: u64 = 1 << 32;
 pub const MAX_SEND_QUANTUM: u64 = 64 * 1024;
 
 /// Flag names that one traced frame can carry.
-pub const MAX_TRACED_FLAGS: usize = 8;
+pub const MAX_TRACED_FLAGS: usize = 9;
 
 /// A number in a configuration that is not in its range.
 ///

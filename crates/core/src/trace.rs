@@ -6,6 +6,7 @@
 
 mod event;
 mod packet;
+mod segment;
 mod value;
 
 use core::fmt;
@@ -15,6 +16,7 @@ pub use packet::{
     DroppedEvent, FrameInfo, Frames, KeyEvent, LostEvent, Metrics, PacketEvent, PathChange,
     PathEvent, TimerChange, TimerEvent,
 };
+pub use segment::{AddressEvent, Flow, NeighborEvent, SegmentEvent, SegmentOptions};
 pub use value::{Field, Hex, Value};
 
 use crate::time::Instant;
@@ -122,6 +124,29 @@ impl Tracer {
     pub fn emit_detail<'a>(&mut self, now: Instant, event: impl FnOnce() -> Event<'a>) {
         if self.frames {
             self.deliver(now, &event());
+        }
+    }
+
+    /// Reports an event of `level` that happened to one of the connections behind this tracer;
+    /// `flow` and `event` are only called when such events are wanted.
+    #[inline]
+    pub fn emit_in<'a>(
+        &mut self,
+        now: Instant,
+        level: Level,
+        flow: impl FnOnce() -> Flow,
+        event: impl FnOnce() -> Event<'a>,
+    ) {
+        if self.enabled(level) {
+            let event = event();
+            let flow = flow();
+            self.deliver(
+                now,
+                &Event::In {
+                    flow,
+                    event: &event,
+                },
+            );
         }
     }
 
@@ -283,6 +308,31 @@ mod tests {
         let received: Vec<String> = received.iter().collect();
         assert_eq!(received.len(), 1);
         assert!(received[0].contains("resets"), "{received:?}");
+    }
+
+    #[test]
+    fn what_happens_in_a_flow_has_the_level_of_what_happens() {
+        let (to, received) = channel();
+        let level = Level::Event;
+        let mut tracer = Tracer::new(Box::new(Recorder { level, to }));
+        let flow = || Flow {
+            local: ([192, 0, 2, 1], 80).into(),
+            remote: ([192, 0, 2, 2], 4000).into(),
+        };
+        tracer.emit_in(Instant::ZERO, Level::Frame, flow, || {
+            unreachable!("built for nobody")
+        });
+        tracer.emit_in(Instant::ZERO, Level::Event, flow, || {
+            Event::Metrics(Metrics::default())
+        });
+        tracer.emit_in(Instant::ZERO, Level::Event, flow, || Event::Held {
+            stream: 0,
+            by: HeldBy::Congestion,
+        });
+        drop(tracer);
+        let received: Vec<String> = received.iter().collect();
+        assert_eq!(received.len(), 1);
+        assert!(received[0].contains("192.0.2.2:4000") && received[0].contains("Congestion"));
     }
 
     #[test]

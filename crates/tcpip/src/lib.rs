@@ -28,6 +28,7 @@ mod link;
 mod offload;
 mod stack;
 mod tcp;
+mod trace;
 mod transmit;
 mod udp;
 pub mod wire;

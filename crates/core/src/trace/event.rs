@@ -1,10 +1,12 @@
 //! The events themselves.
 
 use core::fmt;
+use core::net::IpAddr;
 
 use super::packet::{
     DroppedEvent, KeyEvent, LostEvent, Metrics, PacketEvent, PathEvent, TimerEvent,
 };
+use super::segment::{AddressEvent, Flow, NeighborEvent, SegmentEvent};
 use super::{Field, Level};
 use crate::close::{CloseReason, Initiator};
 use crate::limits::MAX_TRACED_FLAGS;
@@ -130,6 +132,28 @@ pub enum Event<'a> {
     },
     /// The session or connection ended.
     Closed(&'a CloseReason),
+    /// A TCP segment was sent or received.
+    Segment(SegmentEvent<'a>),
+    /// Something happened to one of several connections that report to the same sink.
+    In {
+        /// Which.
+        flow: Flow,
+        /// What.
+        event: &'a Event<'a>,
+    },
+    /// What is known of a neighbour on a link changed.
+    Neighbor(NeighborEvent),
+    /// An address of our own changed.
+    Address(AddressEvent),
+    /// The largest packet that is known to reach a host changed (RFC 1191, RFC 8201).
+    PathMtu {
+        /// The host.
+        to: IpAddr,
+        /// Bytes before.
+        old: u32,
+        /// Bytes now.
+        new: u32,
+    },
 }
 
 impl Event<'_> {
@@ -144,7 +168,9 @@ impl Event<'_> {
             | Event::PacketLost(_)
             | Event::Metrics(_)
             | Event::CongestionState { .. }
-            | Event::Timer(_) => Level::Frame,
+            | Event::Timer(_)
+            | Event::Segment(_) => Level::Frame,
+            Event::In { event, .. } => event.level(),
             _ => Level::Event,
         }
     }
@@ -316,7 +342,7 @@ mod tests {
     fn flags_read_as_in_the_field() {
         assert_eq!(FlagList::new(&["SYN", "ACK"]).to_string(), "SYN|ACK");
         assert_eq!(FlagList::EMPTY.to_string(), "");
-        let many = FlagList::new(&["a", "b", "c", "d", "e", "f", "g", "h", "i"]);
+        let many = FlagList::new(&["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"]);
         assert_eq!(many.names().len(), MAX_TRACED_FLAGS);
     }
 }

@@ -119,6 +119,12 @@ pub struct Metrics {
     pub ssthresh: Option<u64>,
     /// Bits per second at which packets are let out.
     pub pacing_rate: Option<u64>,
+    /// How long nothing may be acknowledged before all is taken for lost (RFC 6298).
+    pub retransmission_timeout: Option<Duration>,
+    /// How late a segment may be before it counts as lost (RFC 8985).
+    pub reordering_window: Option<Duration>,
+    /// What the peer is ready to take, in bytes.
+    pub send_window: Option<u64>,
 }
 
 impl Metrics {
@@ -139,6 +145,12 @@ impl Metrics {
             bytes_in_flight: news(self.bytes_in_flight, before.bytes_in_flight),
             ssthresh: news(self.ssthresh, before.ssthresh),
             pacing_rate: news(self.pacing_rate, before.pacing_rate),
+            retransmission_timeout: news(
+                self.retransmission_timeout,
+                before.retransmission_timeout,
+            ),
+            reordering_window: news(self.reordering_window, before.reordering_window),
+            send_window: news(self.send_window, before.send_window),
         };
         let nothing = Metrics {
             path: self.path,

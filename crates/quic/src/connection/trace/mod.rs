@@ -411,6 +411,7 @@ impl Connection {
             bytes_in_flight: Some(recovery.in_flight),
             ssthresh: recovery.controller.ssthresh(),
             pacing_rate: rate.map(|bytes| bytes.saturating_mul(8)),
+            ..Metrics::default()
         };
         let news = metrics.since(&seen.metrics);
         seen.metrics = metrics;

@@ -2,7 +2,6 @@
 
 mod flags;
 mod options;
-mod summary;
 #[cfg(test)]
 mod tests;
 
@@ -10,7 +9,6 @@ use super::Malformed;
 
 pub use flags::Flags;
 pub use options::{FastOpen, MAX_WINDOW_SHIFT, Options, SackBlocks, Timestamps};
-pub use summary::Summary;
 
 /// Bytes of a header without options.
 pub const HEADER_LEN: usize = 20;

@@ -309,28 +309,6 @@ fn the_urgent_pointer_is_read_and_written_as_it_is() {
     assert!(!Header::default().flags.contains(Flags::URG));
 }
 
-#[test]
-fn a_segment_is_told_in_one_line() {
-    let summary = Summary {
-        flags: Flags::SYN | Flags::ACK,
-        seq: 0,
-        ack: 1,
-        window: 65_535,
-        len: 0,
-        options: syn_options(),
-    };
-    let line = "TCP SYN,ACK seq 0 ack 1 win 65535 <mss 1460,sackOK,ts,ws 7>";
-    assert_eq!(summary.to_string(), line);
-    let options = Options::default();
-    let data = Summary {
-        flags: Flags::PSH,
-        len: 5,
-        options,
-        ..summary
-    };
-    assert_eq!(data.to_string(), "TCP PSH seq 0 win 65535 len 5");
-}
-
 fn any_options(syn: bool) -> impl Strategy<Value = Options> {
     let timestamps = proptest::option::of((any::<u32>(), any::<u32>()));
     let cookie = proptest::option::of(prop::sample::select(vec![0_usize, 4, 6, 8, 10, 16]));
