@@ -27,8 +27,8 @@ pub const DEFAULT_MSS_V6: u16 = 1220;
 pub const MOST_WINDOW: u64 = 1 << 30;
 /// The smallest buffer of either direction, in bytes.
 pub const LEAST_BUFFER: u64 = 2048;
-/// Bytes that a peer may send at first.
-pub const DEFAULT_RECEIVE_WINDOW: u64 = 64 * 1024;
+/// Bytes that a peer may send at first: 65,535, and a sixteenth on top that is kept back.
+pub const DEFAULT_RECEIVE_WINDOW: u64 = 70 * 1024;
 /// What the receive window grows to in bytes: Linux' `tcp_rmem`.
 pub const MAX_RECEIVE_WINDOW: u64 = 6 * 1024 * 1024;
 /// Bytes that may be written ahead at first.
@@ -97,3 +97,12 @@ pub const MAX_BACKLOG: usize = 65_536;
 pub const DEFAULT_UDP_QUEUE: usize = 512 * 1024;
 /// The most that a socket's queue can be set to, in bytes.
 pub const MAX_UDP_QUEUE: usize = 64 * 1024 * 1024;
+/// Ranges behind gaps that one connection remembers for SACK. Of more, data is kept all the same, but
+/// reported by its own segment only.
+pub const MAX_HELD_RANGES: usize = 128;
+/// ICMP errors that say "unreachable" after which an attempt to connect is given up (RFC 5461): one
+/// alone may be a routing change.
+pub const MAX_SOFT_ERRORS: u8 = 3;
+/// The shortest time before a window is probed, and before what fits into a small one is sent
+/// (RFC 9293 3.8.6.2.1 has 0.1 to 1 second).
+pub const LEAST_PERSIST: Duration = Duration::from_millis(200);

@@ -8,14 +8,31 @@
 //! | `connection` | its variables, and how it begins |
 //! | `time_wait` | what is left of it in TIME-WAIT |
 
+mod acking;
+mod acknowledgment;
+mod application;
+mod arrival;
+mod challenge;
+mod clock;
+mod closing;
 mod config;
 mod connection;
+mod ecn;
+mod emit;
 mod error;
+mod handshake;
+mod icmp;
 mod interface;
+mod receiver;
 mod recovery;
+mod reorder;
+mod sender;
 mod state;
 mod stats;
+mod text;
 mod time_wait;
+mod timers;
+mod transmit;
 
 pub use config::{KeepAlive, SendBufferConfig, Setting, TcpConfig};
 #[allow(unused_imports, reason = "the rooms are being furnished")]

@@ -1,8 +1,9 @@
 //! What can be seen of a connection at any moment, as `ss -ti` shows it.
 
-use weir_core::time::Duration;
+use weir_core::time::{Duration, Instant};
 use weir_core::trace::HeldBy;
 
+use super::connection::Connection;
 use super::state::State;
 
 /// A connection as it stands. Bytes and segments count from its beginning; times ago are measured
@@ -84,7 +85,7 @@ pub struct TcpStats {
     pub data_segments_in: u64,
     /// Segments sent again.
     pub retransmissions: u64,
-    /// Segments thought lost at some time.
+    /// Bytes thought lost at some time.
     pub lost: u64,
     /// How long after a later segment one is thought lost.
     pub reordering_window: Duration,
@@ -94,4 +95,68 @@ pub struct TcpStats {
     pub last_sent: Duration,
     /// Since anything was last received.
     pub last_received: Duration,
+}
+
+impl Connection {
+    /// How it stands.
+    pub(crate) fn stats(&self, now: Instant) -> TcpStats {
+        let recovery = self.recovery.stats();
+        let (send, receive) = (&self.send, &self.receive);
+        let ago = |at| now.saturating_duration_since(at);
+        TcpStats {
+            state: self.state,
+            held_by: self.held_by(),
+            congestion: recovery.algorithm,
+            congestion_state: recovery.state,
+            sack: self.sack,
+            timestamps: self.clock.is_on,
+            ecn: self.ecn.is_on,
+            fast_open: self.begin.fast_open,
+            send_scale: self.scaling.then_some(send.shift),
+            receive_scale: self.scaling.then_some(receive.shift),
+            mss: u32::from(self.mss),
+            path_mtu: self.path.mtu,
+            receive_mss: receive.mss,
+            rto: recovery.rto,
+            backoff: self.recovery.consecutive_timeouts(),
+            rtt: recovery.rtt,
+            rtt_variance: recovery.rttvar,
+            min_rtt: recovery.min_rtt,
+            congestion_window: recovery.window,
+            ssthresh: recovery.ssthresh,
+            in_flight: recovery.in_flight,
+            send_window: send.wnd(),
+            receive_window: receive.remaining(),
+            receive_window_size: receive.window.size(),
+            unacknowledged: send.buffer.len_unacked(),
+            unsent: send.buffer.unsent(),
+            send_buffer: send.limit,
+            unread: receive.assembler.readable(),
+            out_of_order: receive.assembler.held(),
+            bytes_acked: send.buffer.base().saturating_sub(1),
+            bytes_received: receive.assembler.end().saturating_sub(1),
+            bytes_retransmitted: recovery.retransmitted,
+            segments_out: self.seen.segments_out,
+            segments_in: self.seen.segments_in,
+            data_segments_out: self.seen.data_segments_out,
+            data_segments_in: self.seen.data_segments_in,
+            retransmissions: self.seen.retransmissions,
+            lost: recovery.lost,
+            reordering_window: recovery.reordering_window,
+            pacing_rate: recovery.pacing_rate,
+            last_sent: ago(self.seen.last_sent),
+            last_received: ago(self.seen.last_received),
+        }
+    }
+
+    /// Why nothing more is sent at present.
+    fn held_by(&self) -> HeldBy {
+        if self.state == State::Closed || self.kick {
+            return HeldBy::Nothing;
+        }
+        if !self.send.has_unsent() && !self.send.buffer.has_lost() {
+            return HeldBy::Application;
+        }
+        self.held_by
+    }
 }

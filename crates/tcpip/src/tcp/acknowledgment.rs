@@ -1,0 +1,169 @@
+//! The ACK field and the SACK option (RFC 9293 3.10.7.4, RFC 2018): what the peer has.
+
+use core::ops::Range;
+
+use weir_core::time::Duration;
+
+use super::connection::{Connection, OwnTimer};
+use super::interface::{Context, Received};
+use super::recovery::Ack;
+use crate::wire::seq;
+use crate::wire::tcp::{Flags, SackBlocks};
+
+/// SACK blocks as offsets, a D-SACK block apart.
+struct Reported {
+    blocks: [Range<u64>; 4],
+    count: usize,
+    duplicate: Option<Range<u64>>,
+}
+
+impl Connection {
+    /// An acknowledgement up to `ack`, which is not above SND.NXT, of a segment at `seq`.
+    pub(super) fn process_ack(
+        &mut self,
+        cx: &mut Context<'_>,
+        received: &Received<'_>,
+        seq: u64,
+        ack: u64,
+    ) {
+        if ack < self.send.una {
+            // An old duplicate says nothing new; its data may be (T46).
+            return;
+        }
+        let segment = &received.segment;
+        let has_syn = segment.flags.contains(Flags::SYN);
+        let shift = if has_syn { 0 } else { self.send.shift };
+        let moved = self.send.update_window(seq, ack, segment.window, shift);
+        let progress = ack > self.send.una;
+        if !progress && !self.send.is_outstanding() {
+            if moved {
+                self.on_window(cx);
+            }
+            return;
+        }
+        self.send.una = ack;
+        let reported = self.reported(&segment.options.sack, ack);
+        let echo = segment
+            .options
+            .timestamps
+            .filter(|_| self.clock.is_on && progress);
+        let echoed_rtt = echo.and_then(|timestamps| self.echoed(cx, timestamps.echo));
+        let acked = self.recovery.on_ack(
+            cx.now,
+            &Ack {
+                offset: ack,
+                sack: reported.blocks.get(..reported.count).unwrap_or_default(),
+                dsack: reported.duplicate,
+                echoed_rtt,
+                is_window_update: moved,
+                carries_data: segment.sequence_len() > 0,
+                ece: self.ecn.is_on && !has_syn && segment.flags.contains(Flags::ECE),
+            },
+            &mut self.send.buffer,
+            cx.chunks,
+        );
+        self.ecn.reduced |= acked.send_cwr;
+        if let Some(sample) = acked.rtt {
+            // RFC 6298 2.3, for the receive window; recovery keeps its own.
+            let old = self.seen.rtt.unwrap_or(sample);
+            self.seen.rtt = Some(old.saturating_mul(7).saturating_add(sample) / 8);
+        }
+        if progress {
+            self.on_progress(cx);
+        }
+        if moved {
+            self.on_window(cx);
+        }
+        if self.send.has_unsent() || self.send.buffer.has_lost() || self.recovery.needs_fin() {
+            self.kick = true;
+        }
+    }
+
+    /// SND.UNA moved.
+    fn on_progress(&mut self, cx: &mut Context<'_>) {
+        self.soft_error = None;
+        self.news.confirmed = true;
+        self.persists = 0;
+        if self.send.una >= self.send.probe_end {
+            self.send.probe_end = 0;
+            self.send.fin_again = false;
+        }
+        let kept = self.send.buffer.len_unacked();
+        self.send.share.shrink_to(cx.budget, kept);
+        if self.send.blocked {
+            self.wake_writer();
+        }
+        if !self.send.is_outstanding() {
+            self.timers.stop(OwnTimer::Persist);
+            if self.send.buffer.is_empty() {
+                self.recovery.release_memory();
+            }
+        }
+    }
+
+    /// The peer's window is another now.
+    fn on_window(&mut self, cx: &Context<'_>) {
+        let _ = cx;
+        if self.send.wnd() == 0 {
+            return;
+        }
+        self.persists = 0;
+        self.timers.stop(OwnTimer::Persist);
+        if self.send.probe_end > self.send.una {
+            // What was sent to probe may not have been taken.
+            let end = self.send.probe_end.min(self.send.buffer.end());
+            self.send.buffer.on_lost(self.send.una..end);
+            self.send.fin_again = self.send.probe_end > self.send.buffer.end();
+            self.send.probe_end = 0;
+        }
+        self.kick |= self.send.has_unsent() || self.send.buffer.has_lost() || self.send.fin_again;
+    }
+
+    /// The time since the segment was sent whose timestamp came back (RFC 7323 section 4.1).
+    #[inline]
+    fn echoed(&self, cx: &Context<'_>, echo: u32) -> Option<Duration> {
+        let elapsed = self.numbers.timestamp(cx.now).wrapping_sub(echo);
+        // More than this connection is old: no echo of ours.
+        let age = super::interface::ticks(cx.now.saturating_duration_since(self.begin.at));
+        (elapsed <= age.saturating_add(1)).then(|| Duration::from_millis(u64::from(elapsed)))
+    }
+
+    /// The blocks of a SACK option as offsets (T102): what is in the wrong order is left out; the
+    /// first tells a duplicate if it lies below the acknowledgement or within the second (RFC 2883
+    /// section 5).
+    #[inline]
+    fn reported(&self, sack: &SackBlocks, ack: u64) -> Reported {
+        let mut reported = Reported {
+            blocks: [0..0, 0..0, 0..0, 0..0],
+            count: 0,
+            duplicate: None,
+        };
+        if sack.is_empty() || !self.sack {
+            return reported;
+        }
+        let widen = |value| seq::widen(self.numbers.iss, value, ack);
+        let ranges = sack.as_slice().iter().map(|(left, right)| {
+            let range = widen(*left)?..widen(*right)?;
+            (range.start < range.end && range.end <= self.send.nxt).then_some(range)
+        });
+        for (index, range) in ranges.enumerate() {
+            let Some(range) = range else {
+                continue;
+            };
+            if index == 0 && range.end <= ack {
+                reported.duplicate = Some(range);
+            } else if let Some(place) = reported.blocks.get_mut(reported.count) {
+                *place = range;
+                reported.count = reported.count.saturating_add(1);
+            }
+        }
+        let [first, second, ..] = &reported.blocks;
+        let nested = second.start <= first.start && first.end <= second.end;
+        if reported.duplicate.is_none() && reported.count > 1 && nested {
+            reported.duplicate = Some(first.clone());
+            reported.blocks.rotate_left(1);
+            reported.count = reported.count.saturating_sub(1);
+        }
+        reported
+    }
+}
