@@ -97,6 +97,48 @@ pub const MAX_BACKLOG: usize = 65_536;
 pub const DEFAULT_UDP_QUEUE: usize = 512 * 1024;
 /// The most that a socket's queue can be set to, in bytes.
 pub const MAX_UDP_QUEUE: usize = 64 * 1024 * 1024;
+/// What a connection is taken for in the memory budget besides its buffers, in bytes.
+pub const CONNECTION_COST: u64 = 1536;
+/// How exactly connections' timers go off: up to so much late, never early.
+pub const TIMER_TICK: Duration = Duration::from_micros(100);
+/// Listeners of one stack.
+pub const MAX_LISTENERS: usize = 65_536;
+/// Segments that wait to be sent for which there is no connection: RSTs, SYN cookies, ACKs in
+/// TIME-WAIT. Those beyond it are not sent; whoever asked will ask again.
+pub const MAX_REPLIES: usize = 4096;
+/// RSTs to one source address (or to those that share its bucket) for segments that are nobody's, a
+/// second and at once.
+pub const RST_PER_SOURCE: u32 = 500;
+/// The same to all sources.
+pub const RST_OVER_ALL: u32 = 10_000;
+/// Buckets that sources are spread over.
+pub const RATE_BUCKETS: usize = 1024;
+/// The hop limit of segments for which there is no connection.
+pub const DEFAULT_HOP_LIMIT: u8 = 64;
+/// Connections that Fast Open brought data for and whose handshake is not done (RFC 7413 5.1).
+pub const MAX_FAST_OPEN_PENDING: usize = 256;
+/// Servers whose Fast Open cookie is kept.
+pub const MAX_FAST_OPEN_COOKIES: usize = 256;
+/// Bytes that one connection or socket sends before it is the next one's turn.
+pub const TURN_BYTES: usize = 128 * 1024;
+/// Payload bytes that one super-segment has at most: with all headers it has to be a packet.
+pub const MAX_SUPER_SEGMENT: usize = 65_536;
+/// Frames that a stack sends to itself in one call of `poll_transmit`.
+pub const MAX_LOOPBACK_FRAMES: usize = 1024;
+/// From so many bytes on a payload is handed to the device as a slice of its own instead of a copy.
+pub const GATHER_FROM: usize = 4096;
+/// UDP sockets of one stack.
+pub const MAX_UDP_SOCKETS: usize = 65_536;
+/// What a UDP socket is taken for in the memory budget besides its queues, in bytes.
+pub const UDP_SOCKET_COST: u64 = 512;
+/// What a datagram is taken for in a queue besides its bytes.
+pub const UDP_DATAGRAM_COST: usize = 128;
+/// Errors that wait at one socket; the oldest goes when there are more.
+pub const MAX_UDP_ERRORS: usize = 16;
+/// Bytes of the chunks that datagrams are kept in.
+pub const UDP_CHUNK_BYTES: usize = 64 * 1024;
+/// Chunks that are kept for the next datagrams.
+pub const UDP_FREE_CHUNKS: usize = 16;
 /// Ranges behind gaps that one connection remembers for SACK. Of more, data is kept all the same, but
 /// reported by its own segment only.
 pub const MAX_HELD_RANGES: usize = 128;

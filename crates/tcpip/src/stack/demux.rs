@@ -15,10 +15,14 @@ pub(crate) enum Target {
     TimeWait(u32),
     /// Among the attempts that wait for the application.
     Incoming(u32),
+    /// Among the listeners.
+    Listener(u32),
+    /// Among the UDP sockets.
+    Socket(u32),
 }
 
-/// The upper two bits of a packed target say its kind; 0 is an empty slot.
-const KIND_SHIFT: u32 = 30;
+/// The upper three bits of a packed target say its kind; 0 is an empty slot.
+const KIND_SHIFT: u32 = 29;
 const INDEX_MASK: u32 = (1 << KIND_SHIFT) - 1;
 
 impl Target {
@@ -27,6 +31,8 @@ impl Target {
             Target::Connection(index) => (1, index),
             Target::TimeWait(index) => (2, index),
             Target::Incoming(index) => (3, index),
+            Target::Listener(index) => (4, index),
+            Target::Socket(index) => (5, index),
         };
         kind << KIND_SHIFT | index & INDEX_MASK
     }
@@ -37,6 +43,8 @@ impl Target {
             1 => Some(Target::Connection(index)),
             2 => Some(Target::TimeWait(index)),
             3 => Some(Target::Incoming(index)),
+            4 => Some(Target::Listener(index)),
+            5 => Some(Target::Socket(index)),
             _ => None,
         }
     }

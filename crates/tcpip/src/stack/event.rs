@@ -69,10 +69,7 @@ pub enum AddressState {
 pub enum Timer {
     /// Neighbours, routers, addresses, reassembly.
     Internet,
-    /// A connection: retransmission, delayed ACK, probe, pacing, keep-alive.
+    /// Connections: retransmission, delayed ACK, probe, pacing, keep-alive, TIME-WAIT; attempts that
+    /// nobody decided on.
     Connection,
-    /// The oldest connection in TIME-WAIT is over (RFC 9293 3.6.1).
-    TimeWait,
-    /// An attempt that nobody decided on is too old.
-    Incoming,
 }

@@ -7,14 +7,16 @@
 
 mod config;
 mod counters;
-#[allow(dead_code, reason = "used with the connections")]
-mod demux;
+pub(crate) mod demux;
 mod error;
 mod event;
+pub(crate) mod host;
 mod interfaces;
 mod keys;
-#[allow(dead_code, reason = "used with the connections")]
-mod secret;
+pub(crate) mod ports;
+mod rate;
+pub(crate) mod secret;
+mod sink;
 mod stats;
 mod tcp;
 mod udp;
@@ -29,14 +31,21 @@ pub use stats::StackStats;
 use std::collections::VecDeque;
 
 use weir_core::budget::Budget;
+use weir_core::buf::Chunks;
 use weir_core::limits::OutOfRange;
 use weir_core::rng::{self, Rng};
 use weir_core::time::Instant;
 use weir_core::trace::Tracer;
 
+use self::host::{Host, Shared};
+use self::secret::Spread;
+use self::tcp::Tcp;
 use crate::device::{InterfaceId, Offload};
-use crate::ip::Ip;
+use crate::ip::{Arrived, Ip, IpEvent, LOOPBACK};
+use crate::limits::MAX_LOOPBACK_FRAMES;
 use crate::transmit::TransmitBuf;
+use crate::udp::Sockets;
+use crate::wire::protocol;
 
 /// One host's TCP/IP as a state machine without devices, clock or tasks.
 ///
@@ -58,12 +67,17 @@ use crate::transmit::TransmitBuf;
 pub struct Stack {
     config: Config,
     ip: Ip,
-    budget: Budget,
-    counters: Counters,
-    tracer: Tracer,
-    events: VecDeque<Event>,
+    tcp: Tcp,
+    udp: Sockets,
+    shared: Shared,
+    /// The latest time that it was told.
+    now: Instant,
     /// Where packets are put together that came in fragments.
     scratch: Vec<u8>,
+    /// A packet that the stack sent to itself.
+    looped: Vec<u8>,
+    /// UDP fills the next batch before TCP does: they take turns.
+    udp_first: bool,
 }
 
 impl Stack {
@@ -79,23 +93,35 @@ impl Stack {
         now: Instant,
     ) -> Result<Stack, OutOfRange> {
         config.validate()?;
+        let ample = usize::try_from(config.memory / 4).unwrap_or(usize::MAX);
         Ok(Stack {
             ip: Ip::new(now, rng::fork(&mut rng)),
-            budget: parent.child_in_blocks("tcpip", config.memory, 64 * 1024),
+            tcp: Tcp::new(&mut rng, now),
+            udp: Sockets::default(),
+            shared: Shared {
+                chunks: Chunks::new(ample),
+                budget: parent.child_in_blocks("tcpip", config.memory, 64 * 1024),
+                spread: Spread::new(&mut rng),
+                rng,
+                counters: Counters::default(),
+                tracer: Tracer::off(),
+                events: VecDeque::new(),
+            },
             config,
-            counters: Counters::default(),
-            tracer: Tracer::off(),
-            events: VecDeque::new(),
+            now,
             scratch: Vec::new(),
+            looped: Vec::new(),
+            udp_first: false,
         })
     }
 
     /// Has events reported from here on, for all connections.
     pub fn set_tracer(&mut self, tracer: Tracer) {
-        self.tracer = tracer;
+        self.shared.tracer = tracer;
     }
 
     /// Takes one frame from a device. A peer's fault is counted and never an error.
+    #[inline]
     pub fn handle_input(
         &mut self,
         now: Instant,
@@ -103,34 +129,166 @@ impl Stack {
         frame: &[u8],
         offload: Offload,
     ) {
-        self.scratch.clear();
-        let _arrived = self
+        self.now = self.now.max(now);
+        self.take(interface, frame, offload);
+    }
+
+    fn take(&mut self, interface: InterfaceId, frame: &[u8], offload: Offload) {
+        let arrived = self
             .ip
-            .handle_frame(now, interface, frame, offload, &mut self.scratch);
+            .handle_frame(self.now, interface, frame, offload, &mut self.scratch);
+        let Some(arrived) = arrived else {
+            return;
+        };
+        let mut host = Host {
+            now: self.now,
+            config: &self.config,
+            ip: &mut self.ip,
+            shared: &mut self.shared,
+        };
+        match arrived {
+            Arrived::Packet(packet) => match packet.protocol {
+                protocol::TCP => self.tcp.handle(&mut host, &packet),
+                protocol::UDP => self.udp.handle(&mut host, &packet),
+                _ => {}
+            },
+            Arrived::Error(error) => match error.protocol {
+                protocol::TCP => self.tcp.on_icmp(&mut host, &error),
+                protocol::UDP => self.udp.on_icmp(&mut host, &error),
+                _ => {}
+            },
+        }
     }
 
     /// Does what is due by `now`. A call too many does nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.ip.handle_timeout(now);
+        self.now = self.now.max(now);
+        self.ip.handle_timeout(self.now);
+        let (tcp, _, mut host) = self.parts();
+        tcp.handle_timeout(&mut host);
     }
 
     /// When [`handle_timeout`](Stack::handle_timeout) is to be called next at the latest, and why. It may
     /// be earlier than anything is due: then the call does nothing and the answer becomes more exact.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
+        if self.tcp.is_unsettled() {
+            return Some((self.now, Timer::Connection));
+        }
         let internet = self.ip.poll_timeout();
-        internet.map(|(at, _)| (at, Timer::Internet))
+        let internet = internet.map(|(at, _)| (at, Timer::Internet));
+        let connection = self.tcp.poll_timeout().map(|at| (at, Timer::Connection));
+        internet
+            .into_iter()
+            .chain(connection)
+            .min_by_key(|(at, _)| *at)
     }
 
     /// The next piece of news.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        self.settle();
+        self.shared.events.pop_front()
     }
 
     /// Adds frames that are to be sent to `out`. True when there are more than fit: it is to be called
     /// again when those were sent.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut TransmitBuf) -> bool {
-        self.ip.poll_transmit(now, out)
+        self.now = self.now.max(now);
+        self.settle();
+        let mut looped = 0;
+        loop {
+            if self.fill(out) {
+                return true;
+            }
+            let before = looped;
+            while looped < MAX_LOOPBACK_FRAMES && self.take_looped() {
+                looped = looped.saturating_add(1);
+            }
+            if looped == before {
+                return false;
+            }
+            self.settle();
+            if looped >= MAX_LOOPBACK_FRAMES {
+                return true;
+            }
+        }
+    }
+
+    /// Fills the batch. True when there is more than fits.
+    fn fill(&mut self, out: &mut TransmitBuf) -> bool {
+        let mut more = self.ip.poll_transmit(self.now, out);
+        self.udp_first = !self.udp_first;
+        let udp_first = self.udp_first;
+        let (tcp, udp, mut host) = self.parts();
+        if udp_first {
+            more |= udp.poll_transmit(&mut host, out);
+        }
+        more |= tcp.poll_transmit(&mut host, out);
+        if !udp_first {
+            more |= udp.poll_transmit(&mut host, out);
+        }
+        more
+    }
+
+    /// Takes one frame that the stack sent to itself (T32). False when there is none.
+    fn take_looped(&mut self) -> bool {
+        let mut frame = core::mem::take(&mut self.looped);
+        let offload = self.ip.next_loopback(&mut frame);
+        if let Some(offload) = offload {
+            self.take(LOOPBACK, &frame, offload);
+        }
+        self.looped = frame;
+        offload.is_some()
+    }
+
+    /// Brings everything up to what has happened.
+    fn settle(&mut self) {
+        while let Some(event) = self.ip.poll_event() {
+            self.on_ip_event(event);
+        }
+        let (tcp, _, mut host) = self.parts();
+        tcp.settle_all(&mut host);
+    }
+
+    fn on_ip_event(&mut self, event: IpEvent) {
+        let (interface, address, state) = match event {
+            IpEvent::AddressReady { interface, address } => {
+                (interface, address, AddressState::Ready)
+            }
+            IpEvent::AddressConflict {
+                interface,
+                address,
+                lost: true,
+            } => (interface, address, AddressState::Conflict),
+            IpEvent::AddressExpired { interface, address } => {
+                (interface, address, AddressState::Gone)
+            }
+            // Connections see a new MTU, and that a neighbour is lost, when they send next: their
+            // routes are not current any more.
+            IpEvent::PathMtu { .. }
+            | IpEvent::NeighborFailed { .. }
+            | IpEvent::AddressConflict { .. } => return,
+        };
+        let (tcp, _, mut host) = self.parts();
+        if state != AddressState::Ready {
+            tcp.on_address_gone(&mut host, address);
+        }
+        host.tell(Event::Address {
+            interface,
+            address,
+            state,
+        });
+    }
+
+    /// TCP, UDP, and the stack around them.
+    fn parts(&mut self) -> (&mut Tcp, &mut Sockets, Host<'_>) {
+        let host = Host {
+            now: self.now,
+            config: &self.config,
+            ip: &mut self.ip,
+            shared: &mut self.shared,
+        };
+        (&mut self.tcp, &mut self.udp, host)
     }
 
     /// True when [`poll_transmit`](Stack::poll_transmit) may have something to add: a driver that
@@ -145,9 +303,15 @@ impl Stack {
     #[must_use]
     pub fn stats(&self) -> StackStats {
         StackStats {
-            counters: self.counters.clone(),
-            memory: self.budget.used(),
-            ..StackStats::default()
+            counters: self.shared.counters.clone(),
+            connections: self.tcp.connections.len(),
+            half_open: self.tcp.half_open(),
+            orphans: self.tcp.orphans(),
+            time_waits: self.tcp.time_waits(),
+            listeners: self.tcp.listeners.len(),
+            incoming: self.tcp.attempts(),
+            udp_sockets: self.udp.len(),
+            memory: self.shared.budget.used(),
         }
     }
 }

@@ -41,6 +41,17 @@ impl Spread {
         self.end(folded(hash ^ add, multiply) ^ ports)
     }
 
+    /// The place of an address and port.
+    #[inline]
+    pub(crate) fn place(&self, place: &SocketAddr) -> u32 {
+        let [add, multiply, ..] = self.words;
+        let [a, b] = halves(place.ip());
+        let address = folded(a ^ add, multiply) ^ b;
+        // The version is told apart from an address that looks mapped.
+        let version = u64::from(place.is_ipv4()) << 16;
+        self.end(folded(address ^ add, multiply) ^ version ^ u64::from(place.port()))
+    }
+
     /// The place of one address.
     #[inline]
     pub(crate) fn address(&self, address: IpAddr) -> u32 {

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 
 use weir_core::time::Instant;
 
+use super::host::Host;
 use super::{BindError, Gone, Stack, UdpConfig, UdpKey, UdpSendError};
-use crate::udp::{Datagram, Received, UdpError};
+use crate::udp::{Datagram, Received, Sockets, UdpError};
 
 impl Stack {
     /// A socket for datagrams to `local`. An unspecified address stands for all of the stack's (of
@@ -15,12 +16,12 @@ impl Stack {
     /// [`BindError`].
     pub fn udp_bind(
         &mut self,
-        _now: Instant,
+        now: Instant,
         local: SocketAddr,
         config: UdpConfig,
     ) -> Result<UdpKey, BindError> {
-        config.validate()?;
-        Err(BindError::NotLocal(local))
+        let (udp, mut host) = self.sockets(now);
+        udp.bind(&mut host, local, config)
     }
 
     /// From here on datagrams go to `remote` where nothing else is said, and only those from there are
@@ -28,8 +29,9 @@ impl Stack {
     ///
     /// # Errors
     /// [`UdpSendError::NoRoute`], [`UdpSendError::Closed`].
-    pub fn udp_connect(&mut self, _key: UdpKey, _remote: SocketAddr) -> Result<(), UdpSendError> {
-        Err(UdpSendError::Closed)
+    pub fn udp_connect(&mut self, key: UdpKey, remote: SocketAddr) -> Result<(), UdpSendError> {
+        let (udp, mut host) = self.sockets(self.now);
+        udp.connect(&mut host, key, remote)
     }
 
     /// Queues a datagram, or several in one call, for sending. They are copied.
@@ -38,35 +40,49 @@ impl Stack {
     /// [`UdpSendError`]; nothing is queued then.
     pub fn udp_send(
         &mut self,
-        _now: Instant,
-        _key: UdpKey,
-        _data: &[u8],
-        _datagram: Datagram,
+        now: Instant,
+        key: UdpKey,
+        data: &[u8],
+        datagram: Datagram,
     ) -> Result<(), UdpSendError> {
-        Err(UdpSendError::Closed)
+        let (udp, mut host) = self.sockets(now);
+        udp.send(&mut host, key, data, &datagram)
     }
 
     /// The oldest datagram that waits.
-    pub fn udp_recv(&mut self, _key: UdpKey) -> Option<Received> {
-        None
+    pub fn udp_recv(&mut self, key: UdpKey) -> Option<Received> {
+        let (udp, mut host) = self.sockets(self.now);
+        udp.recv(&mut host, key)
     }
 
     /// What an ICMP message says about a datagram that was sent; each is given once.
-    pub fn udp_error(&mut self, _key: UdpKey) -> Option<UdpError> {
-        None
+    pub fn udp_error(&mut self, key: UdpKey) -> Option<UdpError> {
+        self.udp.error(key)
     }
 
     /// The address and port that the socket is bound to.
     #[must_use]
-    pub fn udp_local(&self, _key: UdpKey) -> Option<SocketAddr> {
-        None
+    pub fn udp_local(&self, key: UdpKey) -> Option<SocketAddr> {
+        self.udp.local(key)
     }
 
     /// Lets go of the socket. What waits to be sent is still sent.
     ///
     /// # Errors
     /// [`Gone`].
-    pub fn udp_close(&mut self, _key: UdpKey) -> Result<(), Gone> {
-        Err(Gone)
+    pub fn udp_close(&mut self, key: UdpKey) -> Result<(), Gone> {
+        let (udp, mut host) = self.sockets(self.now);
+        if udp.close(&mut host, key) {
+            Ok(())
+        } else {
+            Err(Gone)
+        }
+    }
+
+    /// UDP, and the stack around it.
+    fn sockets(&mut self, now: Instant) -> (&mut Sockets, Host<'_>) {
+        self.now = self.now.max(now);
+        let (_, udp, host) = self.parts();
+        (udp, host)
     }
 }

@@ -23,8 +23,7 @@ impl Connection {
         kind: IcmpKind,
         quoted: Option<u32>,
     ) {
-        let offset = quoted.and_then(|at| seq::widen(self.numbers.iss, at, self.send.una));
-        if !offset.is_some_and(|at| self.send.una <= at && at < self.send.nxt) {
+        if !quoted.is_some_and(|at| self.is_in_flight(at)) {
             return;
         }
         let opening = matches!(self.state, State::SynSent | State::SynReceived);
@@ -48,6 +47,12 @@ impl Connection {
             }
             IcmpKind::ParameterProblem => {}
         }
+    }
+
+    /// True when the sequence number `at` was sent and is not acknowledged (RFC 5927 section 4.1).
+    pub(crate) fn is_in_flight(&self, at: u32) -> bool {
+        let offset = seq::widen(self.numbers.iss, at, self.send.una);
+        offset.is_some_and(|at| self.send.una <= at && at < self.send.nxt)
     }
 
     /// Remembered as the cause should it come to nothing; an attempt to connect is not pursued

@@ -1,4 +1,16 @@
 //! UDP sockets (RFC 768).
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `socket` | one socket: what waits at it, each way |
+//! | `sockets` | all of a stack's, found by where a datagram goes |
+//! | `transmit` | whose turn it is to send |
+
+mod socket;
+mod sockets;
+mod transmit;
+
+pub(crate) use sockets::Sockets;
 
 use std::net::SocketAddr;
 

@@ -1,0 +1,61 @@
+//! What all of a stack's parts share, and what a call lends them.
+
+use std::collections::VecDeque;
+
+use weir_core::budget::Budget;
+use weir_core::buf::Chunks;
+use weir_core::rng::Rng;
+use weir_core::time::Instant;
+use weir_core::trace::Tracer;
+
+use super::secret::Spread;
+use super::{Config, Counters, Event};
+use crate::ip::Ip;
+use crate::tcp::interface::Context;
+
+/// What connections and sockets are made from, and where they report.
+pub(crate) struct Shared {
+    pub(crate) chunks: Chunks,
+    pub(crate) budget: Budget,
+    pub(crate) rng: Rng,
+    pub(crate) counters: Counters,
+    pub(crate) tracer: Tracer,
+    /// Each kind of news once for each key until the application acts on it, so no longer than a
+    /// few times the number of keys.
+    pub(crate) events: VecDeque<Event>,
+    /// The hash of all tables.
+    pub(crate) spread: Spread,
+}
+
+/// The stack around TCP or UDP, for one call.
+pub(crate) struct Host<'a> {
+    pub(crate) now: Instant,
+    pub(crate) config: &'a Config,
+    pub(crate) ip: &'a mut Ip,
+    pub(crate) shared: &'a mut Shared,
+}
+
+impl Host<'_> {
+    /// What a connection borrows.
+    #[inline]
+    pub(crate) fn context(&mut self) -> Context<'_> {
+        Context {
+            now: self.now,
+            chunks: &mut self.shared.chunks,
+            budget: &self.shared.budget,
+            rng: &mut self.shared.rng,
+            counters: &mut self.shared.counters,
+            tracer: &mut self.shared.tracer,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn counters(&mut self) -> &mut Counters {
+        &mut self.shared.counters
+    }
+
+    #[inline]
+    pub(crate) fn tell(&mut self, event: Event) {
+        self.shared.events.push_back(event);
+    }
+}

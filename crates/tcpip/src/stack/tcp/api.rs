@@ -1,0 +1,220 @@
+//! Listeners and connections, as the application calls them.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use weir_core::limits::OutOfRange;
+use weir_core::time::Instant;
+
+use super::Tcp;
+use crate::stack::host::Host;
+use crate::stack::{
+    BindError, ConnectConfig, ConnectError, Gone, IncomingKey, ListenConfig, ListenerKey, Stack,
+    TcpKey,
+};
+use crate::tcp::connection::Connection;
+use crate::tcp::interface::Context;
+use crate::tcp::{ReadError, Setting, State, TcpStats, WriteError};
+
+impl Stack {
+    /// Takes connections to `local`. An unspecified address stands for all of the stack's (of IPv6:
+    /// of both versions); port 0 for one chosen at random.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub fn tcp_listen(
+        &mut self,
+        local: SocketAddr,
+        config: ListenConfig,
+    ) -> Result<ListenerKey, BindError> {
+        let (tcp, mut host) = self.split(self.now);
+        tcp.listen(&mut host, local, &config)
+    }
+
+    /// The address and port that a listener has.
+    #[must_use]
+    pub fn tcp_listener_address(&self, key: ListenerKey) -> Option<SocketAddr> {
+        Some(self.tcp.listeners.get(key.0)?.local)
+    }
+
+    /// The connection that waits longest to be accepted.
+    pub fn tcp_accept(&mut self, now: Instant, key: ListenerKey) -> Option<TcpKey> {
+        let (tcp, mut host) = self.split(now);
+        tcp.accept(&mut host, key)
+    }
+
+    /// Lets go of a listener. Its half-open connections and those not accepted are reset; the
+    /// accepted ones live on (T33).
+    pub fn tcp_unlisten(&mut self, now: Instant, key: ListenerKey) {
+        let (tcp, mut host) = self.split(now);
+        tcp.unlisten(&mut host, key);
+    }
+
+    /// Answers an attempt at a deferring listener: the handshake goes on, and
+    /// [`Event::TcpConnected`](crate::Event::TcpConnected) follows when it is done.
+    ///
+    /// # Errors
+    /// [`Gone`] when the client took it back, or it was too old.
+    pub fn tcp_confirm(&mut self, now: Instant, key: IncomingKey) -> Result<TcpKey, Gone> {
+        let (tcp, mut host) = self.split(now);
+        tcp.confirm(&mut host, key)
+    }
+
+    /// Answers an attempt at a deferring listener with RST, as if nobody listened.
+    ///
+    /// # Errors
+    /// [`Gone`] when the client took it back, or it was too old.
+    pub fn tcp_refuse(&mut self, now: Instant, key: IncomingKey) -> Result<(), Gone> {
+        let (tcp, mut host) = self.split(now);
+        tcp.refuse(&mut host, key)
+    }
+
+    /// Begins a connection. [`Event::TcpConnected`](crate::Event::TcpConnected) or
+    /// [`Event::TcpClosed`](crate::Event::TcpClosed) follows.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub fn tcp_connect(
+        &mut self,
+        now: Instant,
+        remote: SocketAddr,
+        config: ConnectConfig,
+    ) -> Result<TcpKey, ConnectError> {
+        let (tcp, mut host) = self.split(now);
+        tcp.connect(&mut host, remote, &config)
+    }
+
+    /// Both ends of a connection: local, remote.
+    #[must_use]
+    pub fn tcp_addresses(&self, key: TcpKey) -> Option<(SocketAddr, SocketAddr)> {
+        let tuple = self.tcp.connections.get(key.0)?.connection.tuple();
+        Some((tuple.local, tuple.remote))
+    }
+
+    /// Its state. [`State::TimeWait`] also where the stack keeps only what TIME-WAIT needs.
+    #[must_use]
+    pub fn tcp_state(&self, key: TcpKey) -> Option<State> {
+        Some(self.tcp.connections.get(key.0)?.connection.state())
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn tcp_stats(&self, now: Instant, key: TcpKey) -> Option<TcpStats> {
+        Some(self.tcp.connections.get(key.0)?.connection.stats(now))
+    }
+
+    /// Takes as much of the front of `data` as there is room for, without copying where it is large,
+    /// and says how many bytes.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn tcp_write(
+        &mut self,
+        now: Instant,
+        key: TcpKey,
+        data: &mut Bytes,
+    ) -> Result<usize, WriteError> {
+        let written = self.on_connection(now, key, |it, cx| it.write(cx, data));
+        written.unwrap_or(Err(WriteError::Unknown))
+    }
+
+    /// Copies as much of the front of `data` as there is room for, and says how many bytes.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn tcp_write_slice(
+        &mut self,
+        now: Instant,
+        key: TcpKey,
+        data: &[u8],
+    ) -> Result<usize, WriteError> {
+        let written = self.on_connection(now, key, |it, cx| it.write_slice(cx, data));
+        written.unwrap_or(Err(WriteError::Unknown))
+    }
+
+    /// The next bytes in order, at most `max`, without a copy; `None` at the end of what the peer
+    /// sends.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn tcp_read(
+        &mut self,
+        now: Instant,
+        key: TcpKey,
+        max: usize,
+    ) -> Result<Option<Bytes>, ReadError> {
+        let read = self.on_connection(now, key, |it, cx| it.read(cx, max));
+        read.unwrap_or(Err(ReadError::Unknown))
+    }
+
+    /// Copies the next bytes in order and says how many; 0 at the end of what the peer sends.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn tcp_read_into(
+        &mut self,
+        now: Instant,
+        key: TcpKey,
+        out: &mut [u8],
+    ) -> Result<usize, ReadError> {
+        let read = self.on_connection(now, key, |it, cx| it.read_into(cx, out));
+        read.unwrap_or(Err(ReadError::Unknown))
+    }
+
+    /// No more will be written: FIN follows the last byte (T115). What the peer sends can be read on.
+    pub fn tcp_finish(&mut self, now: Instant, key: TcpKey) {
+        let _known = self.on_connection(now, key, |it, cx| it.finish(cx));
+    }
+
+    /// No more will be read. Data that comes nevertheless resets the connection.
+    pub fn tcp_stop(&mut self, now: Instant, key: TcpKey) {
+        let _known = self.on_connection(now, key, |it, cx| it.stop(cx));
+    }
+
+    /// Lets go of the connection. What was written is still sent; with unread data it is reset (T118),
+    /// and [`TcpConfig::linger`](crate::TcpConfig::linger) may say otherwise (T123). The key finds
+    /// nothing from here on.
+    pub fn tcp_close(&mut self, now: Instant, key: TcpKey) {
+        let (tcp, mut host) = self.split(now);
+        tcp.close(&mut host, key);
+    }
+
+    /// Resets the connection (T124) and lets go of it.
+    pub fn tcp_abort(&mut self, now: Instant, key: TcpKey) {
+        let (tcp, mut host) = self.split(now);
+        tcp.abort_key(&mut host, key);
+    }
+
+    /// Changes a setting of one connection.
+    ///
+    /// # Errors
+    /// A value that is out of its range.
+    pub fn tcp_configure(
+        &mut self,
+        now: Instant,
+        key: TcpKey,
+        setting: Setting,
+    ) -> Result<(), OutOfRange> {
+        let _known = self.on_connection(now, key, |it, cx| it.configure(cx, setting));
+        Ok(())
+    }
+
+    /// TCP, and the stack around it.
+    fn split(&mut self, now: Instant) -> (&mut Tcp, Host<'_>) {
+        self.now = self.now.max(now);
+        let (tcp, _, host) = self.parts();
+        (tcp, host)
+    }
+
+    /// Does something with a connection of the application's.
+    #[inline]
+    fn on_connection<T>(
+        &mut self,
+        now: Instant,
+        key: TcpKey,
+        act: impl FnOnce(&mut Connection, &mut Context<'_>) -> T,
+    ) -> Option<T> {
+        let (tcp, mut host) = self.split(now);
+        tcp.on(&mut host, key, act)
+    }
+}

@@ -1,0 +1,245 @@
+//! What a connection has become: its news, its next wake-up, its end.
+//!
+//! Once for a batch of segments, not once for each: `touched` says which connections to look at.
+
+use super::{Owner, Tcp};
+use crate::stack::demux::Target;
+use crate::stack::host::Host;
+use crate::stack::{Event, ListenerKey, TcpKey};
+use crate::tcp::State;
+use crate::tcp::interface::News;
+
+impl Tcp {
+    /// Looks at every connection that something happened to.
+    #[inline]
+    pub(crate) fn settle_all(&mut self, host: &mut Host<'_>) {
+        if self.touched.is_empty() {
+            return;
+        }
+        let mut touched = core::mem::take(&mut self.touched);
+        for index in touched.drain(..) {
+            self.settle(host, index);
+        }
+        if self.touched.is_empty() {
+            // Kept for the next batch.
+            self.touched = touched;
+        }
+    }
+
+    /// Looks at one connection.
+    pub(super) fn settle(&mut self, host: &mut Host<'_>, index: u32) {
+        let Some(entry) = self.connections.get_at_mut(index) else {
+            return;
+        };
+        entry.touched = false;
+        let news = entry.connection.take_news();
+        if !news.is_empty() {
+            self.on_news(host, index, news);
+        }
+        let Some(entry) = self.connections.get_at_mut(index) else {
+            return;
+        };
+        let state = entry.connection.state();
+        if entry.half_open && state != State::SynReceived {
+            self.clear_half_open(index);
+        }
+        if matches!(state, State::Closed | State::TimeWait) && self.wind_up(host, index) {
+            return;
+        }
+        self.enqueue(index);
+        self.arm(index);
+    }
+
+    /// The same after its turn to send: it is queued again only if it said that it has more.
+    pub(super) fn settle_sent(&mut self, host: &mut Host<'_>, index: u32) {
+        let Some(entry) = self.connections.get_at_mut(index) else {
+            return;
+        };
+        let news = entry.connection.take_news();
+        let state = entry.connection.state();
+        if !news.is_empty() {
+            self.on_news(host, index, news);
+        }
+        if matches!(state, State::Closed | State::TimeWait) && self.wind_up(host, index) {
+            return;
+        }
+        self.arm(index);
+    }
+
+    /// Puts a connection into the list of those that want to send.
+    #[inline]
+    fn enqueue(&mut self, index: u32) {
+        if let Some(entry) = self.connections.get_at_mut(index)
+            && !entry.queued
+            && entry.connection.wants_transmit()
+        {
+            entry.queued = true;
+            self.ready.push_back(index);
+        }
+    }
+
+    /// Sets a connection's wake-up. One that is too early stays: moving it for each segment would
+    /// cost more than the rare wake-up for nothing.
+    #[inline]
+    pub(super) fn arm(&mut self, index: u32) {
+        let Some(entry) = self.connections.get_at_mut(index) else {
+            return;
+        };
+        let Some((at, _)) = entry.connection.poll_timeout() else {
+            return;
+        };
+        match entry.timer {
+            Some(_) if entry.timer_at <= at => return,
+            Some(timer) => {
+                self.wheel.reset(timer, at);
+            }
+            None => entry.timer = Some(self.wheel.insert(at, Target::Connection(index))),
+        }
+        entry.timer_at = at;
+    }
+
+    fn on_news(&mut self, host: &mut Host<'_>, index: u32, news: News) {
+        let Some(key) = self.connections.key_at(index) else {
+            return;
+        };
+        if news.connected {
+            self.on_connected(host, index);
+        }
+        let Some(entry) = self.connections.get_mut(key) else {
+            return;
+        };
+        if news.confirmed {
+            host.ip.confirm(host.now, &entry.route);
+        }
+        if entry.owner != Owner::Application {
+            return;
+        }
+        let key = TcpKey(key);
+        if news.readable {
+            host.tell(Event::TcpReadable(key));
+        }
+        if news.writable {
+            host.tell(Event::TcpWritable(key));
+        }
+        if news.closed
+            && let Some(cause) = entry.connection.close_cause()
+        {
+            host.tell(Event::TcpClosed(key, cause));
+        }
+    }
+
+    /// The handshake is done: the one who has it is told.
+    fn on_connected(&mut self, host: &mut Host<'_>, index: u32) {
+        let Some(key) = self.connections.key_at(index) else {
+            return;
+        };
+        let Some(entry) = self.connections.get_mut(key) else {
+            return;
+        };
+        if let Some(cookie) = entry.connection.take_fast_open_cookie() {
+            let remote = entry.connection.tuple().remote.ip();
+            self.fast_open_cache.put(remote, cookie);
+        }
+        match entry.owner {
+            Owner::Application => host.tell(Event::TcpConnected(TcpKey(key))),
+            Owner::Opening(listener) => {
+                let Some(it) = self.listeners.get_mut(listener) else {
+                    return;
+                };
+                entry.owner = Owner::Waiting(listener);
+                it.ready.push_back(key);
+                if it.ready.len() == 1 {
+                    host.tell(Event::TcpAcceptable(ListenerKey(listener)));
+                }
+            }
+            Owner::Waiting(_) | Owner::Nobody => {}
+        }
+    }
+
+    /// The connection is over, or in TIME-WAIT. True when nothing of it is left.
+    fn wind_up(&mut self, host: &mut Host<'_>, index: u32) -> bool {
+        self.keep_time_wait(host, index);
+        let Some(entry) = self.connections.get_at_mut(index) else {
+            return true;
+        };
+        if !entry.connection.is_finished() {
+            return false;
+        }
+        let is_kept = matches!(entry.owner, Owner::Application | Owner::Waiting(_));
+        self.unlink(index);
+        if !is_kept {
+            self.remove(host, index);
+        }
+        !is_kept
+    }
+
+    /// Puts what TIME-WAIT needs into the connection's place in the table of ends.
+    fn keep_time_wait(&mut self, host: &mut Host<'_>, index: u32) {
+        let Some(entry) = self.connections.get_at_mut(index) else {
+            return;
+        };
+        let Some(wait) = entry.connection.take_time_wait(host.now) else {
+            return;
+        };
+        let (tuple, hash) = (*entry.connection.tuple(), entry.hash);
+        let is_linked = entry.linked;
+        self.unlink(index);
+        let most = host.config.max_time_waits;
+        if !is_linked || most == 0 {
+            return;
+        }
+        while self.waits.len() >= most
+            && let Some(oldest) = self.waits.oldest()
+        {
+            self.end_time_wait(oldest);
+        }
+        let until = wait.until;
+        let at = self.waits.insert(&tuple, hash, wait);
+        self.ends.insert(hash, Target::TimeWait(at));
+        let timer = self.wheel.insert(until, Target::TimeWait(at));
+        if let Some(waiting) = self.waits.get_mut(at) {
+            waiting.timer = Some(timer);
+        }
+    }
+
+    /// Does what is due.
+    pub(crate) fn handle_timeout(&mut self, host: &mut Host<'_>) {
+        while let Some((_, target)) = self.wheel.pop_expired(host.now) {
+            match target {
+                Target::Connection(index) => self.on_timer(host, index),
+                Target::TimeWait(index) => self.on_time_wait_timer(host, index),
+                Target::Incoming(index) => self.give_up(host, index),
+                Target::Listener(_) | Target::Socket(_) => {}
+            }
+        }
+        self.settle_all(host);
+    }
+
+    fn on_timer(&mut self, host: &mut Host<'_>, index: u32) {
+        let Some(entry) = self.connections.get_at_mut(index) else {
+            return;
+        };
+        entry.timer = None;
+        let due = entry.connection.poll_timeout();
+        if due.is_some_and(|(at, _)| at <= host.now) {
+            entry.connection.handle_timeout(&mut host.context());
+            self.touch(index);
+        } else {
+            self.arm(index);
+        }
+    }
+
+    fn on_time_wait_timer(&mut self, host: &Host<'_>, index: u32) {
+        let Some(waiting) = self.waits.get_mut(index) else {
+            return;
+        };
+        let until = waiting.wait.until;
+        if until > host.now {
+            // It began anew with a repeated FIN (T119).
+            waiting.timer = Some(self.wheel.insert(until, Target::TimeWait(index)));
+        } else {
+            waiting.timer = None;
+            self.end_time_wait(index);
+        }
+    }
+}
