@@ -1,5 +1,7 @@
 //! `-v` and `-vv`: a connection's events as lines of `tracing`, for people.
 
+mod tcpip;
+
 use std::fmt;
 
 use tracing::{debug, enabled, trace};
@@ -127,6 +129,7 @@ impl fmt::Display for EventLine<'_> {
         match self.0 {
             Event::Session { role, state } => write!(f, "session ({role}) is {state}"),
             Event::Frame(frame) => FrameLine(frame).fmt(f),
+            Event::Packet(packet) if tcpip::is_ip(packet) => tcpip::fmt_ip_packet(f, packet),
             Event::Packet(packet) => PacketLine(packet).fmt(f),
             Event::PacketDropped(dropped) => fmt_dropped(f, dropped),
             Event::PacketLost(lost) => fmt_lost(f, lost),
@@ -158,6 +161,11 @@ impl fmt::Display for EventLine<'_> {
                 fmt_fields(f, fields)
             }
             Event::Closed(reason) => write!(f, "closed: {reason}"),
+            Event::In { flow, event } => tcpip::fmt_in(f, flow, event),
+            Event::Segment(segment) => tcpip::fmt_segment(f, segment),
+            Event::Neighbor(neighbor) => tcpip::fmt_neighbor(f, neighbor),
+            Event::Address(address) => tcpip::fmt_address(f, address),
+            Event::PathMtu { to, old, new } => write!(f, "packets to {to}: {old} -> {new} B"),
             other => fmt_stream_event(f, other),
         }
     }
@@ -292,6 +300,15 @@ fn fmt_metrics(f: &mut fmt::Formatter<'_>, metrics: &Metrics) -> fmt::Result {
     if let Some(rate) = metrics.pacing_rate {
         let megabits = rate as f64 / 1e6;
         say(f, format_args!("pace {megabits:.1} Mbit/s"))?;
+    }
+    if let Some(window) = metrics.send_window {
+        say(f, format_args!("peer's window {window}"))?;
+    }
+    if let Some(timeout) = metrics.retransmission_timeout {
+        say(f, format_args!("retransmission after {timeout:.1?}"))?;
+    }
+    if let Some(window) = metrics.reordering_window {
+        say(f, format_args!("reordering window {window:.1?}"))?;
     }
     Ok(())
 }

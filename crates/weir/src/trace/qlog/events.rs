@@ -239,6 +239,11 @@ fn write_metrics(out: &mut String, now: Instant, family: &str, metrics: &Metrics
     maybe(out, "bytes_in_flight", metrics.bytes_in_flight);
     maybe(out, "ssthresh", metrics.ssthresh);
     maybe(out, "pacing_rate", metrics.pacing_rate);
+    let timeout = metrics.retransmission_timeout.map(millis);
+    maybe(out, "retransmission_timeout", timeout);
+    let window = metrics.reordering_window.map(millis);
+    maybe(out, "reordering_window", window);
+    maybe(out, "send_window", metrics.send_window);
     close(out);
 }
 
@@ -338,7 +343,7 @@ fn address(out: &mut String, ip: std::net::IpAddr, port: Option<u16>) {
     }
 }
 
-fn write_reason(out: &mut String, reason: &CloseReason) {
+pub(super) fn write_reason(out: &mut String, reason: &CloseReason) {
     text(out, "initiator", reason.by.as_str());
     text(out, "layer", reason.layer.as_str());
     field(out, "code", reason.code);

@@ -1,15 +1,17 @@
 //! qlog: a file for each connection, in JSON text sequences (RFC 7464) under the IETF's main schema
 //! (draft-ietf-quic-qlog-main-schema), with the `quic:` events of draft-ietf-quic-qlog-quic-events
-//! (`docs/qlog-quic.md`) or the `yamux:` events of `docs/qlog-yamux.md`.
+//! (`docs/qlog-quic.md`), the `yamux:` events of `docs/qlog-yamux.md`, or the `tcp:` and `ip:` events of
+//! `docs/qlog-tcp.md`.
 //!
 //! `events.rs` writes what every protocol reports, `quic.rs` what the IETF's schema says in another
-//! way.
+//! way, `tcpip.rs` what a stack of many connections reports.
 
 mod events;
 mod json;
 mod quic;
 #[cfg(test)]
 pub(super) mod schema_tests;
+mod tcpip;
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -26,6 +28,7 @@ fn schemas(family: &str) -> &'static [&'static str] {
     match family {
         // Drafts are told apart by their number ("Draft Event Schema Identification").
         quic::FAMILY => &[quic::SCHEMA, "urn:weir:qlog:events:weir"],
+        tcpip::FAMILY => &["urn:weir:qlog:events:tcp", "urn:weir:qlog:events:ip"],
         _ => &["urn:weir:qlog:events:yamux"],
     }
 }
@@ -137,9 +140,10 @@ impl Head<'_> {
 
 /// Writes an event in the vocabulary of its family.
 fn write_event(out: &mut String, now: Instant, family: &'static str, event: &Event<'_>) {
-    let known = family == quic::FAMILY && quic::write(out, now, event);
-    if !known {
-        events::write(out, now, family, event);
+    match family {
+        tcpip::FAMILY => tcpip::write(out, now, event),
+        quic::FAMILY if quic::write(out, now, event) => {}
+        _ => events::write(out, now, family, event),
     }
 }
 
