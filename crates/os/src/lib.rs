@@ -21,7 +21,11 @@ pub mod socket;
 #[cfg(target_os = "linux")]
 pub mod tun;
 mod usage;
+#[cfg(target_os = "linux")]
+mod watch;
 
 pub use cidr::Cidr;
 pub use fault::SystemError;
 pub use usage::{Usage, lift_open_files, resident_kib, usage};
+#[cfg(target_os = "linux")]
+pub use watch::{Watchable, Watched, watch};

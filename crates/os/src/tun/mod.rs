@@ -305,6 +305,15 @@ impl Tun {
         }
     }
 
+    /// Reads one packet with its header, where the device has headers, before it into `buffer`; returns
+    /// the bytes of both. `VNET_HEADER_LEN + MAX_PACKET` bytes hold all; what does not fit is cut off.
+    ///
+    /// # Errors
+    /// As [`recv`](Tun::recv).
+    pub fn recv_whole(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(nix::unistd::read(&self.fd, buffer)?.min(buffer.len()))
+    }
+
     /// Writes one packet, given in parts; the first part begins with its `virtio_net_hdr` when the
     /// device has them.
     ///

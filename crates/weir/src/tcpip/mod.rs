@@ -2,7 +2,7 @@
 //!
 //! | file | what of it |
 //! |---|---|
-//! | `device/` | where frames come from and go to: the trait, and a pair in memory |
+//! | `device/` | where frames come from and go to: the trait, a pair in memory, TUN and TAP |
 //! | `stack.rs` | a stack as programs have it, and how it is made |
 //! | `shard.rs` | the task that owns the devices |
 //! | `shared.rs`, `waiters.rs` | the engine behind its lock, and who waits |
@@ -23,6 +23,8 @@ mod udp;
 mod waiters;
 
 pub use device::{Device, Memory, ReceiveBuf};
+#[cfg(target_os = "linux")]
+pub use device::{DeviceError, Tap, Tun, TunBuilder};
 pub use error::{StackError, TcpError};
 pub use halves::{NotOneStream, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 pub use listener::{Incoming, TcpListener};

@@ -2,6 +2,8 @@
 
 mod buf;
 mod memory;
+#[cfg(target_os = "linux")]
+mod tun;
 
 use std::io;
 use std::task::{Context, Poll};
@@ -10,6 +12,8 @@ use weir_tcpip::{Capabilities, Frame};
 
 pub use buf::{Frames, ReceiveBuf};
 pub use memory::Memory;
+#[cfg(target_os = "linux")]
+pub use tun::{DeviceError, Tap, Tun, TunBuilder};
 
 /// A source and sink of packets: a TUN or TAP device, a pair in memory, a WireGuard session, a
 /// virtual machine's network card.
