@@ -37,8 +37,8 @@ pub use device::{
     Capabilities, Checksum, InterfaceId, Medium, Offload, SegmentKind, Segmentation, Segments,
 };
 pub use ip::{
-    Cidr, CidrError, ConfigError, Ecn, IcmpKind, InterfaceConfig, IpTimer, NeighborState, NoRoute,
-    RouteConfig, SendError,
+    Cidr, CidrError, ConfigError, Ecn, IcmpKind, InterfaceConfig, IpCounters, IpTimer,
+    NeighborState, NoRoute, RouteConfig, SendError,
 };
 pub use link::Mac;
 pub use stack::{

@@ -148,3 +148,57 @@ pub const MAX_SOFT_ERRORS: u8 = 3;
 /// The shortest time before a window is probed, and before what fits into a small one is sent
 /// (RFC 9293 3.8.6.2.1 has 0.1 to 1 second).
 pub const LEAST_PERSIST: Duration = Duration::from_millis(200);
+
+// ip, link
+
+/// Interfaces of one stack.
+pub const MAX_INTERFACES: usize = 256;
+/// Addresses of one interface.
+pub const MAX_ADDRESSES: usize = 32;
+/// Addresses of one interface that are made of routers' prefixes (RFC 4862 5.5), of those.
+pub const MAX_AUTONOMOUS_ADDRESSES: usize = 8;
+/// Prefixes on the link that routers of one stack's links tell of.
+pub const MAX_PREFIXES: usize = 32;
+/// Default routers from advertisements.
+pub const MAX_ROUTERS: usize = 16;
+/// Routes of one stack, from all sources.
+pub const MAX_ROUTES: usize = 4096;
+/// Neighbours that one stack knows, on all links (RFC 6583).
+pub const MAX_NEIGHBORS: usize = 2048;
+/// Neighbours set by hand, of those.
+pub const MAX_STATIC_NEIGHBORS: usize = 1024;
+/// Neighbours that are being asked for at one time.
+pub const MAX_INCOMPLETE_NEIGHBORS: usize = 256;
+/// Packets that wait for one neighbour to answer: a burst of datagrams, the newest.
+pub const MAX_PENDING_PACKETS: usize = 16;
+/// Bytes of packets that wait for neighbours, of all of them.
+pub const MAX_PENDING_BYTES: usize = 512 * 1024;
+/// Datagrams that wait for fragments.
+pub const MAX_REASSEMBLIES: usize = 1024;
+/// Memory in bytes that they take, as Linux' `ipfrag_high_thresh`.
+pub const MAX_REASSEMBLY_BYTES: usize = 4 * 1024 * 1024;
+/// How much of a first fragment is kept to be quoted when the rest does not come, in bytes: what an
+/// ICMPv6 error has room for.
+pub const REASSEMBLY_QUOTE: usize = 1232;
+/// Destinations whose path takes less than the first link.
+pub const MAX_PATH_MTUS: usize = 4096;
+/// Counters of IP identifications, shared by destinations.
+pub const ID_COUNTERS: usize = 2048;
+/// Buckets for ICMP errors, each shared by the receivers that a hash puts there.
+pub const ERROR_BUCKETS: usize = 256;
+/// ICMP errors a second to one receiver (RFC 4443 2.4 (f) has 10 as an example), ...
+pub const ERRORS_PER_SECOND_EACH: u64 = 10;
+/// ... at once, ...
+pub const ERRORS_BURST_EACH: u64 = 10;
+/// ... of the whole stack, ...
+pub const ERRORS_PER_SECOND: u64 = 1000;
+/// ... and at once.
+pub const ERRORS_BURST: u64 = 500;
+/// Frames that the internet layer sends on its own, or passes on, between two batches ...
+pub const MAX_IP_REPLIES: usize = 4096;
+/// ... and their bytes.
+pub const MAX_IP_REPLY_BYTES: usize = 1024 * 1024;
+/// Bytes of packets that the stack sent to itself and has not taken yet.
+pub const MAX_LOOPBACK_BYTES: usize = 4 * 1024 * 1024;
+/// News of the internet layer that nobody asked for yet.
+pub const MAX_IP_EVENTS: usize = 1024;

@@ -8,211 +8,230 @@
 //! [`Ip::handle_timeout`] when [`Ip::poll_timeout`] says so, [`Ip::poll_event`] until it is empty, and
 //! [`Ip::next_loopback`] until it is empty, each frame going into `handle_frame` with
 //! [`LOOPBACK`]. Time never goes back.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `input.rs`, `fragments.rs`, `reassembly.rs` | what arrives, to whom it is, out of its fragments |
+//! | `output.rs`, `ids.rs` | what is sent, in fragments where it must be |
+//! | `route.rs`, `table.rs`, `source.rs`, `pmtu.rs` | which way, from which address, how large |
+//! | `icmp.rs`, `complain.rs`, `bucket.rs` | errors about our packets, and about those of others |
+//! | `forward.rs` | packets of others to others |
+//! | `setup.rs`, `config.rs`, `interface.rs` | what the host is made of |
+//! | `mld.rs` | groups that we belong to |
+//! | `../link/` | below: Ethernet, ARP, NDP, the neighbour cache |
 
+mod bitmap;
+mod bucket;
 mod cidr;
+mod complain;
 mod config;
+mod counters;
+mod forward;
+mod fragments;
+pub(crate) mod hash;
+mod icmp;
+mod ids;
+mod input;
+pub(crate) mod interface;
+mod mld;
+mod output;
+pub(crate) mod pmtu;
+mod reassembly;
+mod route;
+mod setup;
+pub(crate) mod source;
+pub(crate) mod table;
+#[cfg(test)]
+mod tests;
 mod types;
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use weir_core::rng::Rng;
-use weir_core::time::Instant;
+use weir_core::slab::Key;
+use weir_core::time::{Duration, Instant};
+use weir_core::timer::Wheel;
 
 pub use self::cidr::{Cidr, CidrError};
+pub(crate) use self::complain::Complaint;
 pub use self::config::{ConfigError, InterfaceConfig, RouteConfig};
+pub use self::counters::IpCounters;
 #[allow(unused_imports, reason = "the rooms are being furnished")]
 pub(crate) use self::types::{
     Arrived, Cut, Hints, IcmpError, IpEvent, LOOPBACK, Packet, Received, Route, Unreachable,
 };
 pub use self::types::{Ecn, IcmpKind, IpTimer, NeighborState, NoRoute, SendError};
-use crate::device::{Capabilities, InterfaceId, Offload};
-use crate::link::Mac;
+use crate::device::InterfaceId;
+use crate::limits::MAX_IP_EVENTS;
+use crate::link::Neighbors;
 use crate::transmit::TransmitBuf;
+
+/// TTL and hop limit of what we send on our own, and of sockets that say nothing else (T142).
+pub(crate) const DEFAULT_HOP_LIMIT: u8 = 64;
+
+/// How exact timers are: nothing here is shorter than a tenth of a second.
+const TICK: Duration = Duration::from_millis(1);
 
 /// The internet layer of one stack.
 #[derive(Debug)]
 pub(crate) struct Ip {
+    pub(crate) interfaces: Vec<interface::Interface>,
+    pub(crate) table: table::Table,
+    pub(crate) neighbors: Neighbors,
+    pub(crate) timers: Wheel<Due>,
+    pub(crate) rng: Rng,
+    pub(crate) counters: IpCounters,
+    pub(crate) forwarding: bool,
+    /// The timer of the first lifetime that ends.
+    pub(crate) lifetimes: Option<Key>,
+    /// Frames that we send on our own, until the next batch.
+    pub(crate) replies: TransmitBuf,
+    /// How many of them are in a batch already.
+    replies_sent: usize,
+    /// Packets to ourselves.
+    loopback: TransmitBuf,
+    loopback_taken: usize,
+    reassembly: reassembly::Reassembly,
+    paths: pmtu::PathMtus,
+    rate: bucket::ErrorRate,
+    ids: ids::Ids,
+    events: VecDeque<IpEvent>,
+    /// An interface is in any-address mode.
+    any_address: bool,
+    /// Of what state of all tables routes are the answers.
     generation: u32,
-    rng: Rng,
+    /// Where our own frames are written before they join `replies`.
+    spare: TransmitBuf,
+    /// Where packets are put together that are to be fragmented.
+    workspace: Vec<u8>,
+}
+
+/// What a timer is for.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// A neighbour's state.
+    Neighbor(Key),
+    /// The next step of an address.
+    Address(InterfaceId, IpAddr),
+    /// The next solicitation for routers.
+    Solicit(InterfaceId),
+    /// The next report of our groups.
+    Groups(InterfaceId),
+    /// The end of the first lifetime of routes and addresses.
+    Lifetimes,
+    /// Fragments that waited long enough.
+    Fragments(Key),
+    /// A path MTU that is too old.
+    PathMtu(IpAddr),
 }
 
 impl Ip {
-    /// An internet layer with the loopback interface (127.0.0.1 and ::1) and nothing else.
-    pub(crate) fn new(_now: Instant, rng: Rng) -> Ip {
-        Ip { generation: 0, rng }
-    }
-
-    /// Adds an interface; its addresses are ready at once, or after a while where duplicates are
-    /// looked for ([`IpEvent::AddressReady`]).
-    ///
-    /// # Errors
-    /// [`ConfigError`]; nothing is added then.
-    pub(crate) fn add_interface(
-        &mut self,
-        _now: Instant,
-        _config: InterfaceConfig,
-    ) -> Result<InterfaceId, ConfigError> {
-        Ok(InterfaceId(0))
-    }
-
-    /// Adds an address to an interface.
-    ///
-    /// # Errors
-    /// [`ConfigError`]; nothing is added then.
-    pub(crate) fn add_address(
-        &mut self,
-        _now: Instant,
-        _interface: InterfaceId,
-        _address: Cidr,
-    ) -> Result<(), ConfigError> {
-        Ok(())
-    }
-
-    /// Takes an address away. False when there was none.
-    pub(crate) fn remove_address(&mut self, _interface: InterfaceId, _address: IpAddr) -> bool {
-        false
-    }
-
-    /// Says once and for all which Ethernet address a neighbour has.
-    ///
-    /// # Errors
-    /// [`ConfigError`] when there are too many.
-    pub(crate) fn add_neighbor(
-        &mut self,
-        _now: Instant,
-        _interface: InterfaceId,
-        _address: IpAddr,
-        _hardware: Mac,
-    ) -> Result<(), ConfigError> {
-        Ok(())
-    }
-
-    /// Adds a route.
-    ///
-    /// # Errors
-    /// [`ConfigError`]; nothing is added then.
-    pub(crate) fn add_route(&mut self, _route: RouteConfig) -> Result<(), ConfigError> {
-        Ok(())
-    }
-
-    /// Takes a route away, whatever its metric. False when there was none.
-    pub(crate) fn remove_route(&mut self, _to: Cidr, _via: Option<IpAddr>) -> bool {
-        false
-    }
-
-    /// Whether packets for others are passed on (off at first).
-    pub(crate) fn set_forwarding(&mut self, _on: bool) {}
-
-    /// What the interface's device can do; `None` when there is no such interface.
-    #[inline]
-    pub(crate) fn capabilities(&self, _interface: InterfaceId) -> Option<&Capabilities> {
-        None
-    }
-
-    /// True when a socket may be bound to the address: it is one of ours and ready, or there is an
-    /// interface in any-address mode.
-    pub(crate) fn is_local(&self, _address: IpAddr) -> bool {
-        false
-    }
-
-    /// Takes a frame and returns what in it is for the transports. `scratch` is where a packet is put
-    /// together that came in fragments; its contents are of no other use.
-    pub(crate) fn handle_frame<'a>(
-        &mut self,
-        _now: Instant,
-        _interface: InterfaceId,
-        _frame: &'a [u8],
-        _offload: Offload,
-        _scratch: &'a mut Vec<u8>,
-    ) -> Option<Arrived<'a>> {
-        None
-    }
-
-    /// The next frame that the stack sent to itself, put into `frame` in place of what was there. It
-    /// goes into [`handle_frame`](Ip::handle_frame) with [`LOOPBACK`].
-    pub(crate) fn next_loopback(&mut self, _frame: &mut Vec<u8>) -> Option<Offload> {
-        None
-    }
-
-    /// The way to `remote`, from `local` where that is said.
-    ///
-    /// # Errors
-    /// [`NoRoute`].
-    pub(crate) fn route(
-        &mut self,
-        remote: IpAddr,
-        _local: Option<IpAddr>,
-    ) -> Result<Route, NoRoute> {
-        Err(NoRoute::Unreachable(remote))
-    }
-
-    /// False when the route may have changed and is to be asked for again.
-    #[inline]
-    pub(crate) const fn is_current(&self, route: &Route) -> bool {
-        route.generation == self.generation
-    }
-
-    /// Sends a packet: link and IP header are written to `out`, then `fill` appends
-    /// [`Packet::transport_len`] bytes, to its `data` first and then, if it likes, to its `slices`. What waits for its
-    /// neighbour's address is kept, a few packets a neighbour. A packet larger than the path takes is
-    /// cut into fragments, unless it is a super-segment ([`Hints::cut`]).
-    ///
-    /// # Errors
-    /// [`SendError`]; `fill` may have been called or not, nothing is sent.
-    pub(crate) fn send(
-        &mut self,
-        _now: Instant,
-        _out: &mut TransmitBuf,
-        _route: &Route,
-        _packet: &Packet,
-        _fill: impl FnOnce(&mut TransmitBuf),
-    ) -> Result<(), SendError> {
-        Ok(())
-    }
-
-    /// Sends an ICMP error about a packet that arrived, where one is due (T148) and the rate allows it
-    /// (T149). `packet` is [`Received::packet`].
-    pub(crate) fn unreachable(&mut self, _now: Instant, _packet: &[u8], _what: Unreachable) {}
-
-    /// The transport saw that the next hop of a route is there: its data was acknowledged
-    /// (RFC 4861 section 7.3.1). Spares a probe.
-    pub(crate) fn confirm(&mut self, _now: Instant, _route: &Route) {}
-
-    /// The largest packet in bytes that is known to fit the path to `dst`; `None` when there is no
-    /// route.
-    pub(crate) fn path_mtu(&mut self, _dst: IpAddr) -> Option<u16> {
-        None
-    }
-
-    /// Takes [`IcmpKind::PacketTooBig`] for the path to `dst`, once the transport has found that it is
-    /// about something it sent. `size` is the length in bytes of the packet that was too big, as
-    /// quoted. Returns the new path MTU, or `None` when it is ignored (T134).
-    pub(crate) fn on_packet_too_big(
-        &mut self,
-        _now: Instant,
-        _dst: IpAddr,
-        _mtu: u32,
-        _size: u16,
-    ) -> Option<u16> {
-        None
+    /// An internet layer with the loopback addresses and nothing else.
+    pub(crate) fn new(now: Instant, mut rng: Rng) -> Ip {
+        Ip {
+            interfaces: Vec::new(),
+            table: table::Table::default(),
+            neighbors: Neighbors::new(&mut rng),
+            timers: Wheel::new(TICK, now),
+            counters: IpCounters::default(),
+            forwarding: false,
+            lifetimes: None,
+            replies: TransmitBuf::new(),
+            replies_sent: 0,
+            loopback: TransmitBuf::new(),
+            loopback_taken: 0,
+            reassembly: reassembly::Reassembly::new(&mut rng),
+            paths: pmtu::PathMtus::new(&mut rng),
+            rate: bucket::ErrorRate::new(now, &mut rng),
+            ids: ids::Ids::new(&mut rng),
+            events: VecDeque::new(),
+            any_address: false,
+            generation: 1,
+            spare: TransmitBuf::new(),
+            workspace: Vec::new(),
+            rng,
+        }
     }
 
     /// Moves what the internet layer has to send by itself into the batch. True when there is more
     /// than fits.
-    pub(crate) fn poll_transmit(&mut self, _now: Instant, _out: &mut TransmitBuf) -> bool {
+    pub(crate) fn poll_transmit(&mut self, _now: Instant, out: &mut TransmitBuf) -> bool {
+        if self.replies.is_empty() {
+            return false;
+        }
+        for frame in self.replies.frames().skip(self.replies_sent) {
+            if out.is_full() {
+                return true;
+            }
+            let begun = out.begin();
+            out.data.extend_from_slice(frame.head);
+            out.slices.extend_from_slice(frame.rest);
+            out.finish(begun, frame.interface, frame.offload);
+            self.replies_sent = self.replies_sent.saturating_add(1);
+        }
+        self.replies.clear();
+        self.replies_sent = 0;
         false
     }
 
+    /// True when [`poll_transmit`](Ip::poll_transmit) has something.
+    pub(crate) fn wants_transmit(&self) -> bool {
+        !self.replies.is_empty()
+    }
+
     /// Does what is due by `now`. A call too many does nothing.
-    pub(crate) fn handle_timeout(&mut self, _now: Instant) {}
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        while let Some((_, due)) = self.timers.pop_expired(now) {
+            match due {
+                Due::Neighbor(key) => self.neighbor_timeout(now, key),
+                Due::Address(interface, ip) => self.address_timeout(now, interface, ip),
+                Due::Solicit(interface) => self.solicit_timeout(now, interface),
+                Due::Groups(interface) => self.groups_timeout(interface),
+                Due::Lifetimes => {
+                    self.lifetimes = None;
+                    self.lifetimes_timeout(now);
+                }
+                Due::Fragments(key) => self.fragments_timeout(now, key),
+                Due::PathMtu(dst) => self.path_mtu_timeout(now, dst),
+            }
+        }
+    }
 
     /// When [`handle_timeout`](Ip::handle_timeout) is to be called next, and why.
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, IpTimer)> {
-        None
+        if !self.loopback.is_empty() {
+            return Some((Instant::ZERO, IpTimer::Loopback));
+        }
+        self.timers.next().map(|at| (at, IpTimer::Maintenance))
     }
 
     /// The next piece of news.
     pub(crate) fn poll_event(&mut self) -> Option<IpEvent> {
-        None
+        self.events.pop_front()
+    }
+
+    /// Keeps a piece of news for whoever asks. Nothing is lost that matters when nobody does: the
+    /// oldest goes.
+    pub(crate) fn tell(&mut self, event: IpEvent) {
+        if self.events.len() >= MAX_IP_EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+
+    /// Routes that were given away are to be asked for again.
+    pub(crate) fn changed(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+    }
+
+    pub(crate) fn interface(&self, id: InterfaceId) -> Option<&interface::Interface> {
+        self.interfaces.get(id.index())
+    }
+
+    /// True for an address of any interface that is ready.
+    #[inline]
+    pub(crate) fn is_own(&self, ip: IpAddr) -> bool {
+        self.interfaces.iter().any(|interface| interface.has(ip))
     }
 }

@@ -137,6 +137,8 @@ pub(crate) struct IcmpError<'a> {
     pub(crate) dst: IpAddr,
     /// Protocol of the quoted packet.
     pub(crate) protocol: u8,
+    /// Length of the quoted packet in bytes, as its header said.
+    pub(crate) size: u16,
     /// What is quoted of the transport header and what follows: at least 8 bytes, often no more.
     pub(crate) quoted: &'a [u8],
 }

@@ -1,5 +1,13 @@
 //! Below IP: Ethernet, ARP and NDP, and the cache of neighbours.
 
-/// An Ethernet address.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mac(pub [u8; 6]);
+mod address;
+mod arp;
+mod cache;
+mod ndp;
+mod resolve;
+mod router;
+
+pub(crate) use self::cache::{Neighbors, Pending};
+pub(crate) use self::ndp::{Heard, NDP_HOP_LIMIT};
+pub(crate) use self::resolve::Resolved;
+pub use crate::wire::ethernet::Mac;

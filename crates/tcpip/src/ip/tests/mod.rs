@@ -1,0 +1,1 @@
+//! The internet layer as a whole, on virtual time.

@@ -1,0 +1,362 @@
+//! From a neighbour's IP address to its Ethernet address, and whether it is still there: ARP and NDP
+//! share the states of RFC 4861 section 7.3.
+
+use std::net::IpAddr;
+
+use weir_core::rng;
+use weir_core::slab::Key;
+use weir_core::time::{Duration, Instant, nanos};
+
+use crate::device::{InterfaceId, Offload};
+use crate::ip::{Complaint, Due, Ip, IpEvent, NeighborState, SendError};
+use crate::link::{Mac, Pending};
+use crate::transmit::TransmitBuf;
+use crate::wire::ethernet;
+
+/// RFC 4861 section 10: solicitations to a group (for ARP: broadcast) before a neighbour is given up, ...
+const MAX_MULTICAST_SOLICIT: u8 = 3;
+/// ... solicitations to its last known Ethernet address before others are asked, ...
+const MAX_UNICAST_SOLICIT: u8 = 3;
+/// ... and how long the transport has to say that what was sent arrived.
+const DELAY_FIRST_PROBE: Duration = Duration::from_secs(5);
+/// How long packets to a neighbour that did not answer are refused without asking again: RFC 1122
+/// section 2.3.2.1 wants no more than one request a second.
+const FAILED_HOLD: Duration = Duration::from_secs(1);
+/// How long a neighbour that nothing is sent to is remembered.
+const STALE_LIFETIME: Duration = Duration::from_secs(600);
+/// For how long after a neighbour answered others' claims to its address are not looked into.
+const CLAIM_HOLD: Duration = Duration::from_secs(1);
+
+/// Where a frame goes.
+#[derive(Copy, Clone, Debug)]
+pub(crate) enum Resolved {
+    /// To this Ethernet address.
+    Known(Mac),
+    /// Into the queue of this neighbour, who is being asked for.
+    Waits(Key),
+}
+
+impl Ip {
+    /// The Ethernet address of the next hop. `hint` is where it stood in the cache.
+    #[inline]
+    pub(crate) fn resolve(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        next_hop: IpAddr,
+        hint: u32,
+    ) -> Result<Resolved, SendError> {
+        if let Some(entry) = self.neighbors.at(hint, interface, next_hop)
+            && matches!(
+                entry.state,
+                NeighborState::Reachable | NeighborState::Permanent
+            )
+        {
+            entry.used = true;
+            return Ok(Resolved::Known(entry.hardware));
+        }
+        self.resolve_slowly(now, interface, next_hop)
+    }
+
+    fn resolve_slowly(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        next_hop: IpAddr,
+    ) -> Result<Resolved, SendError> {
+        if let Some(group) = self.group_address(interface, next_hop) {
+            return Ok(Resolved::Known(group));
+        }
+        let Some(key) = self.neighbors.find(interface, next_hop) else {
+            let rng = &mut self.rng;
+            let created = self.neighbors.create(interface, next_hop, None, rng);
+            let (key, evicted) = created.ok_or(SendError::HostUnreachable)?;
+            self.let_go(evicted);
+            self.solicit_again(now, key);
+            return Ok(Resolved::Waits(key));
+        };
+        let Some(entry) = self.neighbors.get_mut(key) else {
+            return Err(SendError::HostUnreachable);
+        };
+        entry.used = true;
+        let hardware = entry.hardware;
+        match entry.state {
+            NeighborState::Failed => Err(SendError::HostUnreachable),
+            NeighborState::Incomplete => Ok(Resolved::Waits(key)),
+            NeighborState::Stale => {
+                self.neighbors.set_state(key, NeighborState::Delay);
+                self.time_neighbor(key, now + DELAY_FIRST_PROBE);
+                Ok(Resolved::Known(hardware))
+            }
+            _ => Ok(Resolved::Known(hardware)),
+        }
+    }
+
+    /// The Ethernet address of a group or of everybody.
+    fn group_address(&self, interface: InterfaceId, next_hop: IpAddr) -> Option<Mac> {
+        match next_hop {
+            IpAddr::V4(ip) if ip.is_multicast() => Some(Mac::for_v4_multicast(ip)),
+            IpAddr::V6(ip) if ip.is_multicast() => Some(Mac::for_v6_multicast(ip)),
+            IpAddr::V4(ip) if self.interface(interface)?.is_broadcast(ip) => Some(Mac::BROADCAST),
+            _ => None,
+        }
+    }
+
+    /// Moves the frame that was written to `out` since `begun` to the queue of its neighbour.
+    pub(crate) fn keep(
+        &mut self,
+        key: Key,
+        out: &mut TransmitBuf,
+        begun: (usize, usize),
+        offload: Offload,
+        forwarded: bool,
+    ) -> Result<(), SendError> {
+        let mut frame = out.data.get(begun.0..).unwrap_or_default().to_vec();
+        for slice in out.slices.get(begun.1..).unwrap_or_default() {
+            frame.extend_from_slice(slice);
+        }
+        out.abandon(begun);
+        let pending = Pending {
+            frame,
+            offload,
+            forwarded,
+        };
+        if self.neighbors.keep(key, pending) {
+            return Ok(());
+        }
+        self.counters.out_discards = self.counters.out_discards.saturating_add(1);
+        Err(SendError::QueueFull)
+    }
+
+    /// A neighbour proved that it receives what we send: it answered, or the transport saw it.
+    pub(crate) fn neighbor_reachable(&mut self, now: Instant, key: Key) {
+        let Some(entry) = self.neighbors.get_mut(key) else {
+            return;
+        };
+        entry.confirmed = now;
+        entry.challenged = false;
+        entry.probes = 0;
+        let interface = entry.interface;
+        match entry.state {
+            // Its timer looks at `confirmed` when it goes off.
+            NeighborState::Reachable | NeighborState::Permanent => return,
+            _ => self.neighbors.set_state(key, NeighborState::Reachable),
+        }
+        let time = self.reachable_time(interface);
+        self.time_neighbor(key, now + time);
+        self.release(now, key);
+    }
+
+    /// A neighbour's Ethernet address is known, but not whether it receives.
+    pub(crate) fn neighbor_stale(&mut self, now: Instant, key: Key) {
+        self.neighbors.set_state(key, NeighborState::Stale);
+        self.time_neighbor(key, now + STALE_LIFETIME);
+        self.release(now, key);
+    }
+
+    /// Somebody says that `address` has the Ethernet address `hardware`, in a request to us, or unasked.
+    /// What is not known yet is taken; what contradicts is looked into: the one known so far is asked,
+    /// and if it is silent for a second, everybody. A neighbour that is there keeps its address, whoever
+    /// claims it (RFC 4861 section 7.2.5 would believe the last one who said so).
+    pub(crate) fn claim(
+        &mut self,
+        now: Instant,
+        interface: InterfaceId,
+        address: IpAddr,
+        hardware: Mac,
+    ) -> Option<Key> {
+        let Some(key) = self.neighbors.find(interface, address) else {
+            let created = self
+                .neighbors
+                .create(interface, address, Some(hardware), &mut self.rng);
+            let (key, evicted) = created?;
+            self.let_go(evicted);
+            self.time_neighbor(key, now + STALE_LIFETIME);
+            return Some(key);
+        };
+        let entry = self.neighbors.get_mut(key)?;
+        match entry.state {
+            NeighborState::Permanent => {}
+            NeighborState::Incomplete | NeighborState::Failed => {
+                entry.hardware = hardware;
+                self.neighbor_stale(now, key);
+            }
+            _ if entry.hardware == hardware => {}
+            NeighborState::Probe => entry.challenged = true,
+            _ if now.saturating_duration_since(entry.confirmed) < CLAIM_HOLD
+                && entry.confirmed > Instant::ZERO => {}
+            _ => {
+                entry.challenged = true;
+                entry.probes = 0;
+                self.neighbors.set_state(key, NeighborState::Probe);
+                self.solicit_again(now, key);
+            }
+        }
+        Some(key)
+    }
+
+    /// A neighbour answers our question.
+    pub(crate) fn answered(&mut self, now: Instant, key: Key, hardware: Mac) {
+        let Some(entry) = self.neighbors.get_mut(key) else {
+            return;
+        };
+        let (interface, address) = (entry.interface, entry.address);
+        match entry.state {
+            NeighborState::Incomplete => {
+                entry.hardware = hardware;
+                self.neighbor_reachable(now, key);
+            }
+            _ if entry.hardware == hardware && entry.is_known() => {
+                self.neighbor_reachable(now, key)
+            }
+            _ => {
+                self.claim(now, interface, address, hardware);
+            }
+        }
+    }
+
+    /// What is due at a neighbour.
+    pub(crate) fn neighbor_timeout(&mut self, now: Instant, key: Key) {
+        let Some(entry) = self.neighbors.get_mut(key) else {
+            return;
+        };
+        entry.timer = None;
+        let (interface, confirmed, used) = (entry.interface, entry.confirmed, entry.used);
+        match entry.state {
+            NeighborState::Reachable => {
+                let until = confirmed + self.reachable_time(interface);
+                if until > now {
+                    self.time_neighbor(key, until);
+                } else {
+                    self.neighbor_stale(now, key);
+                }
+            }
+            NeighborState::Delay => {
+                self.neighbors.set_state(key, NeighborState::Probe);
+                self.solicit_again(now, key);
+            }
+            NeighborState::Incomplete | NeighborState::Probe => self.solicit_again(now, key),
+            NeighborState::Stale if used => {
+                entry.used = false;
+                self.time_neighbor(key, now + STALE_LIFETIME);
+            }
+            NeighborState::Stale | NeighborState::Failed => {
+                self.neighbors.remove(key);
+                self.changed();
+            }
+            NeighborState::Permanent => {}
+        }
+    }
+
+    /// Sends the next solicitation, or gives the neighbour up.
+    fn solicit_again(&mut self, now: Instant, key: Key) {
+        let Some(entry) = self.neighbors.get_mut(key) else {
+            return;
+        };
+        let unicast = entry.state == NeighborState::Probe;
+        let most = match (unicast, entry.challenged) {
+            (true, true) => 1,
+            (true, false) => MAX_UNICAST_SOLICIT,
+            _ => MAX_MULTICAST_SOLICIT,
+        };
+        if entry.probes >= most && !unicast {
+            return self.neighbor_failed(now, key);
+        }
+        if entry.probes >= most {
+            // Silent so far: perhaps it has another Ethernet address now.
+            entry.probes = 0;
+            entry.challenged = false;
+            self.neighbors.set_state(key, NeighborState::Incomplete);
+            return self.solicit_again(now, key);
+        }
+        entry.probes = entry.probes.saturating_add(1);
+        let (interface, address) = (entry.interface, entry.address);
+        let to = unicast.then_some(entry.hardware);
+        let wait = self
+            .interface(interface)
+            .map(|interface| interface.link.retrans_timer);
+        let wait = wait
+            .filter(|_| address.is_ipv6())
+            .unwrap_or(crate::ip::interface::RETRANS_TIMER);
+        self.time_neighbor(key, now + wait);
+        match address {
+            IpAddr::V4(address) => self.send_arp_request(now, interface, address, to),
+            IpAddr::V6(address) => self.send_solicitation(now, interface, address, to),
+        }
+    }
+
+    fn neighbor_failed(&mut self, now: Instant, key: Key) {
+        self.neighbors.set_state(key, NeighborState::Failed);
+        self.time_neighbor(key, now + FAILED_HOLD);
+        self.changed();
+        let pending = self.neighbors.take_pending(key);
+        let Some(entry) = self.neighbors.get(key) else {
+            return;
+        };
+        let (interface, next_hop) = (entry.interface, entry.address);
+        self.tell(IpEvent::NeighborFailed {
+            interface,
+            next_hop,
+        });
+        for pending in pending.iter().filter(|pending| pending.forwarded) {
+            let packet = pending
+                .frame
+                .get(ethernet::HEADER_LEN..)
+                .unwrap_or_default();
+            self.complain(now, packet, Complaint::HostUnreachable);
+        }
+        let dropped = pending.len() as u64;
+        self.counters.out_discards = self.counters.out_discards.saturating_add(dropped);
+    }
+
+    /// Sends what waited for a neighbour that is known now.
+    fn release(&mut self, now: Instant, key: Key) {
+        let mut pending = self.neighbors.take_pending(key);
+        let Some(entry) = self.neighbors.get_mut(key) else {
+            return;
+        };
+        let (interface, hardware) = (entry.interface, entry.hardware);
+        if !pending.is_empty() && entry.state == NeighborState::Stale {
+            entry.used = true;
+            self.neighbors.set_state(key, NeighborState::Delay);
+            self.time_neighbor(key, now + DELAY_FIRST_PROBE);
+        }
+        for waited in pending.iter_mut() {
+            if let Some(dst) = waited.frame.first_chunk_mut() {
+                *dst = hardware.0;
+            }
+            let begun = self.replies.begin();
+            self.replies.data.extend_from_slice(&waited.frame);
+            self.replies.finish(begun, interface, waited.offload);
+        }
+    }
+
+    /// RFC 4861 section 6.3.2: half to one and a half of what routers say, so that neighbours are not
+    /// all asked at once.
+    fn reachable_time(&mut self, interface: InterfaceId) -> Duration {
+        let known = self
+            .interface(interface)
+            .map(|interface| interface.link.reachable_time);
+        let base = nanos(known.unwrap_or(crate::ip::interface::REACHABLE_TIME));
+        let (least, most) = (base / 2, base.saturating_add(base / 2));
+        Duration::from_nanos(rng::between(&mut self.rng, least, most))
+    }
+
+    /// Sets a neighbour's timer.
+    pub(crate) fn time_neighbor(&mut self, key: Key, at: Instant) {
+        let Some(entry) = self.neighbors.get_mut(key) else {
+            return;
+        };
+        match entry.timer {
+            Some(timer) if self.timers.reset(timer, at) => {}
+            _ => entry.timer = Some(self.timers.insert(at, Due::Neighbor(key))),
+        }
+    }
+
+    /// Cancels the timer of a neighbour that is no more.
+    pub(crate) fn let_go(&mut self, neighbor: Option<crate::link::cache::Neighbor>) {
+        if let Some(timer) = neighbor.and_then(|neighbor| neighbor.timer) {
+            self.timers.cancel(timer);
+        }
+    }
+}
