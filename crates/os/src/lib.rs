@@ -10,6 +10,8 @@
 mod cidr;
 mod fault;
 #[cfg(target_os = "linux")]
+pub mod kept;
+#[cfg(target_os = "linux")]
 pub mod namespace;
 #[cfg(target_os = "linux")]
 pub mod netlink;

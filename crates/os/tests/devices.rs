@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use weir_os::Cidr;
+use weir_os::kept::KeptRoutes;
 use weir_os::namespace::{Identity, Plan, exit_code, prepare};
 use weir_os::netlink::{Netlink, RouteSpec};
 use weir_os::tun::{Layer, MAX_PACKET, Offloads, Tun, TunOptions, VNET_HEADER_LEN, support};
@@ -212,6 +213,53 @@ fn routes_come_and_go_and_lead_where_they_say() {
             error.to_string().contains("203.0.113.0/24 via 172.16.0.1"),
             "{error}"
         );
+    });
+}
+
+#[test]
+fn routes_are_taken_back_even_after_a_crash() {
+    in_namespace("routes_are_taken_back_even_after_a_crash", || {
+        let tun = Tun::open(&options("weir0")).unwrap();
+        let index = up(&tun);
+        let directory = std::env::temp_dir().join(format!("weir-kept-{}", std::process::id()));
+        let mut netlink = Netlink::open().unwrap();
+        let route = |to: &str| RouteSpec {
+            to: cidr(to),
+            via: None,
+            interface: Some(index),
+            metric: None,
+        };
+        let mut is_there = |to: &str| {
+            let routes = netlink.routes().unwrap();
+            routes.iter().any(|route| route.to == cidr(to))
+        };
+        // At the end of who set them.
+        let (mut kept, left) = KeptRoutes::open(&directory).unwrap();
+        assert!(left.is_empty());
+        kept.add(route("192.0.2.0/24")).unwrap();
+        assert!(is_there("192.0.2.0/24"));
+        let error = kept.add(route("192.0.2.0/24")).unwrap_err();
+        assert_eq!(error.io().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(kept.routes(), [route("192.0.2.0/24")]);
+        // Another one that starts leaves alone what belongs to a process that runs.
+        assert!(KeptRoutes::open(&directory).is_ok());
+        assert!(is_there("192.0.2.0/24"));
+        drop(kept);
+        assert!(!is_there("192.0.2.0/24"));
+        // Of a process that is no more: killed, it never came to its end.
+        let (mut kept, _) = KeptRoutes::open(&directory).unwrap();
+        kept.add(route("198.51.100.0/24")).unwrap();
+        std::mem::forget(kept);
+        let own = directory.join(format!("routes-{}", std::process::id()));
+        let text = std::fs::read_to_string(&own).unwrap();
+        std::fs::write(directory.join("routes-4194304"), text).unwrap();
+        std::fs::remove_file(own).unwrap();
+        assert!(is_there("198.51.100.0/24"));
+        let (_kept, left) = KeptRoutes::open(&directory).unwrap();
+        assert_eq!(left, [route("198.51.100.0/24")]);
+        assert!(!is_there("198.51.100.0/24"));
+        assert!(!directory.join("routes-4194304").exists());
+        std::fs::remove_dir_all(&directory).unwrap();
     });
 }
 

@@ -31,7 +31,7 @@ fn c1_random_units() {
         fill(&mut rng, &mut data);
         // Mostly headers that are right, so that bodies are reached.
         if seed % 4 != 0 {
-            let kind = u8::try_from(between(&mut rng, 0, 7)).unwrap();
+            let kind = u8::try_from(between(&mut rng, 0, 8)).unwrap();
             let length = u8::try_from(between(&mut rng, 0, 80)).unwrap();
             let header = [1, kind, 0, length];
             for (to, from) in data.iter_mut().skip(1).zip(header) {

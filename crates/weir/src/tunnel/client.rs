@@ -11,6 +11,7 @@ use weir_core::rng::rng_from_seed;
 use super::backoff::{Backoff, BackoffConfig};
 use super::dial::{Resolve, SystemResolver};
 use super::listener;
+use super::packets::{self, PacketForward};
 use super::session::{Session, SessionError, Unusable};
 use super::shared::ClientCore;
 use super::shutdown::Shutdown;
@@ -156,6 +157,7 @@ enum Bound {
     Local(usize, TcpListener, SocketAddr),
     Datagrams(usize, UdpSocket, SocketAddr),
     Socks(TcpListener, SocketAddr),
+    Packets(Box<packets::Bound>),
 }
 
 impl TunnelClient {
@@ -193,6 +195,19 @@ impl TunnelClient {
             _guard: tasks.guard(),
             tasks,
         })
+    }
+
+    /// Carries what a device brings, too: every TCP connection and UDP flow that reaches the stack is the peer's to make,
+    /// from [`run`](TunnelClient::run) on.
+    ///
+    /// # Errors
+    /// Something listens on the stack already where this has to.
+    pub fn carry(&mut self, forward: PacketForward) -> std::io::Result<()> {
+        let name = forward.name.clone();
+        let bound = packets::Bound::new(forward)?;
+        self.listeners.push(Bound::Packets(Box::new(bound)));
+        self.core.life(|life| life.devices.push(name));
+        Ok(())
     }
 
     /// The forwards with the addresses that they are bound to.
@@ -367,6 +382,13 @@ fn serve_listener(core: &Arc<ClientCore>, listening: &Tasks, tasks: &Tasks, boun
         Bound::Socks(listener, bound) => {
             info!("-D {bound} is a SOCKS proxy whose connections leave from the far side");
             listening.spawn(socks::serve(core, tasks, listener, bound));
+        }
+        Bound::Packets(bound) => {
+            info!(
+                "--tun: what {} brings leaves from the far side",
+                bound.name()
+            );
+            bound.serve(&core, &listening, &tasks);
         }
     }
 }

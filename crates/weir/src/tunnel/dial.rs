@@ -131,6 +131,14 @@ impl Dialler {
         Err(unreached(to, worst))
     }
 
+    /// All addresses of a name, within the time that connecting may take.
+    pub(crate) async fn look_up(&self, name: &Name) -> io::Result<Vec<IpAddr>> {
+        match timeout(self.limit, self.resolve(name)).await {
+            Ok(found) => found,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
     /// The addresses of a destination that `allow` grants; at least one.
     async fn addresses(
         &self,

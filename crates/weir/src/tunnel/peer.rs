@@ -10,6 +10,7 @@ use tracing::{debug, info, warn};
 use super::control::{Control, hello};
 use super::destination::Destination;
 use super::listens;
+use super::names;
 use super::protocol::{Granted, Refusal, Request, Status};
 use super::registry::{Registered, Registry};
 use super::relay::{Relay, RelayError};
@@ -178,6 +179,7 @@ async fn serve_stream(
         Request::ListenDatagrams { id, bind } => {
             listens::serve(session, send, recv, id, (Transport::Udp, bind)).await;
         }
+        Request::Resolve { query } => names::answer(session, send, recv, &query).await,
         Request::Control(hello) => {
             debug!("{}: is {}", session.name, hello.agent);
             control(session, send, recv).await;

@@ -23,8 +23,8 @@ pub const VERSION: u8 = 1;
 /// Bytes before a unit's body: version, kind, and the body's length in two bytes.
 pub const UNIT_HEADER: usize = 4;
 
-/// The most bytes in a unit's body. The largest that version 1 defines is 260; the rest is room for fields that
-/// later ones append.
+/// The most bytes in a unit's body. The largest that version 1 defines is a question with its length, which
+/// may take all of it; of the others it is 260, and the rest is room for fields that later ones append.
 pub const MAX_BODY: usize = 512;
 
 /// The longest text in bytes: its length travels in one byte.
@@ -189,7 +189,16 @@ pub enum Request {
         /// Who sent them.
         from: SocketAddr,
     },
+    /// Answer a question to the domain name system as the answering side sees the world; its answer is the payload.
+    Resolve {
+        /// The question as a message of RFC 1035 section 4.1, at most [`MAX_QUERY`] bytes.
+        query: Vec<u8>,
+    },
 }
+
+/// The longest question of a [`Request::Resolve`] in bytes: what a unit holds beside its length. A question is a name of
+/// at most 255 bytes and few options.
+pub const MAX_QUERY: usize = MAX_BODY - 2;
 
 const CONTROL: u8 = 1;
 const CONNECT: u8 = 2;
@@ -198,6 +207,7 @@ const ACCEPTED: u8 = 4;
 const DATAGRAMS: u8 = 5;
 const LISTEN_DATAGRAMS: u8 = 6;
 const DATAGRAMS_FROM: u8 = 7;
+const RESOLVE: u8 = 8;
 
 impl Request {
     /// Appends the request to `out`.
@@ -238,6 +248,13 @@ impl Request {
                 write_socket_addr(&mut body, *from);
                 DATAGRAMS_FROM
             }
+            Self::Resolve { query } => {
+                let query = query.get(..MAX_QUERY).unwrap_or(query);
+                let len = u16::try_from(query.len()).unwrap_or(0);
+                body.extend_from_slice(&len.to_be_bytes());
+                body.extend_from_slice(query);
+                RESOLVE
+            }
         };
         Unit::write(kind, &body, out);
     }
@@ -269,6 +286,12 @@ impl Request {
                 flow: read_flow(&mut body)?,
                 from: read_socket_addr(&mut body)?,
             }),
+            RESOLVE => {
+                let cut = ProtocolError::Truncated("query");
+                let len = body.u16().ok_or(cut)?;
+                let query = body.take(usize::from(len)).ok_or(cut)?.to_vec();
+                Ok(Self::Resolve { query })
+            }
             other => Err(ProtocolError::UnknownRequest(other)),
         }
     }
@@ -485,7 +508,7 @@ pub fn read_answer(request: &Request, unit: &Unit) -> Result<Answer, ProtocolErr
     }
     let mut body = Reader(&unit.body);
     Ok(Ok(match request {
-        Request::Connect(_) | Request::Accepted { .. } => Granted::Open,
+        Request::Connect(_) | Request::Accepted { .. } | Request::Resolve { .. } => Granted::Open,
         Request::Datagrams { .. } | Request::DatagramsFrom { .. } => {
             Granted::Datagrams(read_socket_addr(&mut body)?)
         }

@@ -40,6 +40,8 @@ fn any_request() -> impl Strategy<Value = Request> {
         (any::<u32>(), any_socket()).prop_map(|(id, bind)| Request::ListenDatagrams { id, bind }),
         (any::<u32>(), any_flow(), any_socket())
             .prop_map(|(id, flow, from)| Request::DatagramsFrom { id, flow, from }),
+        proptest::collection::vec(any::<u8>(), 0..=MAX_QUERY)
+            .prop_map(|query| Request::Resolve { query }),
     ]
 }
 
@@ -104,6 +106,7 @@ proptest! {
             (Request::Datagrams { flow: 4, to: to.clone() }, Ok(Granted::Datagrams(bound))),
             (Request::DatagramsFrom { id: 1, flow: 5, from: bound }, Ok(Granted::Datagrams(bound))),
             (Request::Connect(to.clone()), Ok(Granted::Open)),
+            (Request::Resolve { query: vec![1; 12] }, Ok(Granted::Open)),
             (Request::Connect(to.clone()), Err(refusal.clone())),
         ] {
             let mut wire = Vec::new();
@@ -299,6 +302,12 @@ fn documented() -> Vec<(&'static str, Vec<u8>)> {
                 id: 7,
                 flow: 1,
                 from,
+            }),
+        ),
+        (
+            "resolve a question of 12 bytes",
+            request(Request::Resolve {
+                query: b"\x12\x34\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00".to_vec(),
             }),
         ),
         ("granted", answer(Ok(Granted::Open))),

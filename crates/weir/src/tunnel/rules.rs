@@ -322,6 +322,28 @@ impl AllowTo {
             .any(|rule| rule.has_port(port) && (rule.has_ip(ip) || by_name(rule)))
     }
 
+    /// Whether an address may be used at some port, reached under `name`: then it may also be told that the name leads
+    /// there.
+    pub fn permits_host(&self, name: &Name, ip: IpAddr) -> bool {
+        let ip = reached(ip);
+        let own = is_own(ip) && !name.is_localhost();
+        let granted = |rule: &Rule| rule.has_ip(ip) || (rule.has_name(name) && !own);
+        self.rules.iter().any(granted)
+    }
+
+    /// Whether everything may be asked about a name: some rule grants it whatever its addresses are.
+    pub fn permits_name(&self, name: &Name) -> bool {
+        let granted = |rule: &Rule| matches!(rule.hosts, Hosts::All) || rule.has_name(name);
+        self.rules.iter().any(granted)
+    }
+
+    /// Whether some rule is for every host there is.
+    pub fn permits_everything(&self) -> bool {
+        self.rules
+            .iter()
+            .any(|rule| matches!(rule.hosts, Hosts::All))
+    }
+
     /// Whether a name could be allowed at this port at all, before it is resolved: so that a machine which grants
     /// nothing of the kind does not ask its resolver for a peer either.
     pub fn might_permit(&self, name: &Name, port: u16) -> bool {

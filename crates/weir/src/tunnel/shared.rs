@@ -46,6 +46,8 @@ pub(crate) struct Life {
     /// Where this side listens for each `-L` and `-D`.
     pub(crate) local_bound: Vec<SocketAddr>,
     pub(crate) socks_bound: Vec<SocketAddr>,
+    /// The devices whose packets are carried.
+    pub(crate) devices: Vec<String>,
 }
 
 /// What all parts of a client share.
@@ -205,6 +207,12 @@ impl ClientCore {
             bind: bind.map(|bind| bind.to_string()),
             to,
         };
+        let show_device = |name: &String| ForwardStatus {
+            kind: ForwardKind::Packets,
+            transport: Transport::Tcp,
+            bind: Some(name.clone()),
+            to: None,
+        };
         let config = &self.config;
         self.life(|life| {
             let local = config
@@ -231,7 +239,8 @@ impl ClientCore {
                 .socks_bound
                 .iter()
                 .map(|bind| show(ForwardKind::Socks, Transport::Tcp, Some(*bind), None));
-            local.chain(remote).chain(socks).collect()
+            let devices = life.devices.iter().map(show_device);
+            local.chain(remote).chain(socks).chain(devices).collect()
         })
     }
 }

@@ -24,7 +24,7 @@ pub struct Status {
     pub last_end: Option<String>,
     /// The connection in use, while there is one.
     pub connection: Option<ConnectionStatus>,
-    /// What was asked for with `-L`, `-R` and `-D`.
+    /// What was asked for with `-L`, `-R`, `-D` and `--tun`.
     pub forwards: Vec<ForwardStatus>,
     /// The connections that are forwarded now, oldest first.
     pub streams: Vec<StreamStatus>,
@@ -110,14 +110,14 @@ pub struct PathStatus {
 /// One forward that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForwardStatus {
-    /// Which of `-L`, `-R`, `-D`.
+    /// Which of `-L`, `-R`, `-D`, `--tun`.
     pub kind: ForwardKind,
     /// What it carries; `-D` carries both.
     #[serde(default)]
     pub transport: Transport,
-    /// Where is listened; for `-R` as the peer said, `None` while it does not listen.
+    /// Where is listened; for `-R` as the peer said, `None` while it does not listen; for `--tun` the device.
     pub bind: Option<String>,
-    /// What is reached; `None` for `-D`, where each connection says it.
+    /// What is reached; `None` for `-D` and `--tun`, where each connection says it.
     pub to: Option<String>,
 }
 
@@ -131,6 +131,8 @@ pub enum ForwardKind {
     Remote,
     /// `-D`
     Socks,
+    /// `--tun`, and `weir run`
+    Packets,
 }
 
 impl ForwardKind {
@@ -140,6 +142,7 @@ impl ForwardKind {
             Self::Local => "-L",
             Self::Remote => "-R",
             Self::Socks => "-D",
+            Self::Packets => "--tun",
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio::net::UdpSocket;
 use super::limits::RECEIVE_PAUSE;
 use super::queue::DropQueue;
 use super::socks_header;
+use crate::tcpip;
 
 /// Datagrams that one look at a socket takes at most, so that others have their turn.
 const TURN: usize = 32;
@@ -31,6 +32,12 @@ pub(crate) enum Exit {
     Client(Arc<UdpSocket>, SocketAddr),
     /// The same with the header of a SOCKS proxy, which names the source once that is known.
     Socks(Arc<UdpSocket>, SocketAddr, OnceLock<Vec<u8>>),
+    /// Back to a client behind a stack of our own, as if from the destination itself.
+    Stack {
+        socket: Arc<tcpip::UdpSocket>,
+        client: SocketAddr,
+        destination: SocketAddr,
+    },
 }
 
 impl Exit {
@@ -66,6 +73,17 @@ impl Exit {
                 scratch.extend_from_slice(header.get().map_or(&[][..], Vec::as_slice));
                 scratch.extend_from_slice(payload);
                 (socket.send_to(scratch, to).await?, scratch.len())
+            }
+            Self::Stack {
+                socket,
+                client,
+                destination,
+            } => {
+                let mut datagram = tcpip::Datagram::to(*client);
+                datagram.from = Some(*destination);
+                // A full queue is as good a reason to lose it as any: nothing waits for a slow receiver.
+                socket.try_send(payload, datagram)?;
+                (payload.len(), payload.len())
             }
         };
         if sent == whole {

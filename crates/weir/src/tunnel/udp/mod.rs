@@ -32,11 +32,13 @@ use weir_core::budget::Budget;
 
 pub(crate) use answer::{Answering, answer_flow};
 pub(crate) use associate::{Association, associate};
-pub(crate) use entrance::Entrance;
+pub(crate) use entrance::{Asking, Entrance, Side, Wanted, pass};
+pub(crate) use exit::Exit;
 pub(crate) use flow::FlowError;
 pub(crate) use flows::{Flows, Parity};
 pub(crate) use frame::Frames;
 pub(crate) use limits::{FLOWS_ANSWERED, FLOWS_ASKED, FLOWS_OF_ASSOCIATION, IDLE};
+pub(crate) use table::Table;
 
 /// What all flows of a client, or of one peer's connection at a server, share.
 #[derive(Debug)]
