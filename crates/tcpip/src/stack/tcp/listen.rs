@@ -160,7 +160,6 @@ impl Tcp {
             // RFC 7413 5.1: a bound on what spoofed sources with stolen cookies can do.
             if self.fast_open_pending < MAX_FAST_OPEN_PENDING {
                 reply.take_data = true;
-                counters.tcp_fast_open_passive = counters.tcp_fast_open_passive.saturating_add(1);
             } else {
                 counters.tcp_fast_open_listen_overflow =
                     counters.tcp_fast_open_listen_overflow.saturating_add(1);

@@ -125,7 +125,7 @@ impl Cookies {
     /// True while an ACK may bring a cookie back.
     pub(crate) fn is_outstanding(&self, now: Instant) -> bool {
         self.last
-            .is_some_and(|last| now.saturating_duration_since(last) <= PERIOD * 2)
+            .is_some_and(|last| now.saturating_duration_since(last) <= PERIOD.saturating_mul(2))
     }
 
     fn number(
@@ -151,7 +151,7 @@ impl Cookies {
 }
 
 fn period(now: Instant) -> u32 {
-    (now.as_nanos() / nanos(PERIOD).max(1)) as u32
+    now.as_nanos().checked_div(nanos(PERIOD)).unwrap_or(0) as u32
 }
 
 fn option_bits(agreed: &Agreed) -> u32 {

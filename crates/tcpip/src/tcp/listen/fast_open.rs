@@ -89,7 +89,7 @@ impl FastOpenKeys {
         }
         let last = core::mem::replace(&mut self.present, Secret::new(rng));
         // After a longer rest the last key is too old as well.
-        self.former = if age < KEY_PERIOD * 2 {
+        self.former = if age < KEY_PERIOD.saturating_mul(2) {
             last
         } else {
             Secret::new(rng)
