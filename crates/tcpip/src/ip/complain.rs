@@ -155,7 +155,7 @@ impl Ip {
         }
         match dst {
             IpAddr::V4(_) => is_reportable_v4(packet),
-            IpAddr::V6(_) => is_reportable_v6(packet),
+            IpAddr::V6(_) => is_reportable_v6(packet, complaint),
         }
     }
 }
@@ -174,7 +174,7 @@ fn is_reportable_v4(packet: &[u8]) -> bool {
     fixed[9] != protocol::ICMPV4 || kind.is_some_and(|kind| !icmpv4::is_error_type(kind))
 }
 
-fn is_reportable_v6(packet: &[u8]) -> bool {
+fn is_reportable_v6(packet: &[u8], complaint: Complaint) -> bool {
     let Some(fixed) = packet.first_chunk::<{ ipv6::HEADER_LEN }>() else {
         return false;
     };
@@ -182,7 +182,12 @@ fn is_reportable_v6(packet: &[u8]) -> bool {
     let mut walk = ipv6::extensions(fixed[6], payload);
     loop {
         match walk.next() {
-            Some(Ok(Extension::Fragment(part))) if part.fragment_offset != 0 => return false,
+            // What is wrong with the fragment itself is told (RFC 8200 section 4.5), unless it may be
+            // part of an error.
+            Some(Ok(Extension::Fragment(part))) if part.fragment_offset != 0 => {
+                let about_it = matches!(complaint, Complaint::Parameter { .. });
+                return about_it && part.next_header != protocol::ICMPV6;
+            }
             Some(Ok(Extension::Fragment(part))) => walk = ipv6::extensions_of(&part),
             Some(Ok(Extension::Upper(upper))) => {
                 let kind = upper.payload.first().copied();

@@ -56,7 +56,9 @@ impl Ip {
         }
         let (header, packet) = ethernet::parse(frame).ok()?;
         if header.dst != own.hardware {
-            if !header.dst.is_multicast() {
+            // What we sent to many and a bridge gave back would look like somebody else's use of our
+            // addresses.
+            if !header.dst.is_multicast() || header.src == own.hardware {
                 return None;
             }
             incoming.link_to_many = true;
