@@ -166,8 +166,9 @@ impl Connection {
         let len = u64::from(received.segment.sequence_len());
         if len == 0 {
             // The peer's own next number is the edge when it has filled the window (RFC 9293
-            // appendix A.2).
-            return next <= seq && seq <= edge;
+            // appendix A.2). A RST that is no attack has RCV.NXT.
+            let reset = received.segment.flags.contains(Flags::RST);
+            return seq == next || (next < seq && (seq < edge || (seq == edge && !reset)));
         }
         let last = seq.saturating_add(len).saturating_sub(1);
         if edge == next {

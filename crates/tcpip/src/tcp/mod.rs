@@ -49,3 +49,6 @@ pub use state::State;
 pub use stats::TcpStats;
 #[allow(unused_imports, reason = "the rooms are being furnished")]
 pub(crate) use time_wait::{TimeWait, TimeWaitAnswer};
+
+#[cfg(test)]
+mod tests;

@@ -96,8 +96,10 @@ impl Connection {
     fn has_memory_for(&mut self, cx: &mut Context<'_>, end: u64) -> bool {
         let receive = &mut self.receive;
         let offset = end.saturating_sub(1);
-        let inside = receive.window.on_received_to(offset).is_ok();
-        let charged = inside && receive.window.charge(cx.budget, &mut receive.share).is_ok();
+        let farther = offset.saturating_sub(receive.window.received());
+        let held = receive.window.buffered().saturating_add(farther);
+        let charged = receive.share.grow_to(cx.budget, held).is_ok()
+            && receive.window.on_received_to(offset).is_ok();
         if !charged {
             let count = &mut cx.counters.tcp_rcvq_drop;
             *count = count.saturating_add(1);

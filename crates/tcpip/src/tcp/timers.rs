@@ -50,7 +50,7 @@ impl Connection {
         while let Some(timer) = self.timers.pop_expired(cx.now) {
             match timer {
                 OwnTimer::DelayedAck => self.on_delayed_ack(cx),
-                OwnTimer::Persist => self.on_persist(cx),
+                OwnTimer::Persist => self.on_persist(),
                 OwnTimer::KeepAlive => self.on_keepalive(cx),
                 OwnTimer::Close => self.on_close_timer(cx),
             }
@@ -92,6 +92,9 @@ impl Connection {
     fn give_up_at(&self) -> Option<Instant> {
         if let Some(at) = self.opening_deadline() {
             return Some(at);
+        }
+        if self.persists > 0 && self.timers.get(OwnTimer::Persist).is_some() {
+            return Some(self.probing_since() + self.config.user_timeout);
         }
         let sent = self.recovery.first_unacked_at()?;
         // A peer that says that its window is closed is there (T57); not for those whose
@@ -138,15 +141,17 @@ impl Connection {
         self.timers.set_if_stopped(OwnTimer::Persist, at);
     }
 
-    fn on_persist(&mut self, cx: &mut Context<'_>) {
-        // T127: probes that nobody answers. Of an orphan, answered ones end too.
-        let silent = cx.now.saturating_duration_since(self.seen.last_received);
-        let waited = cx.now.saturating_duration_since(self.seen.last_sent);
-        let limit = self.config.user_timeout;
-        if self.persists > 0 && (silent >= limit || (self.orphan && waited >= limit)) {
-            self.give_up(cx);
-            return;
+    /// Since when window probes get nowhere: an answer counts (T57), unless the application is gone
+    /// (threats C4: a peer must not hold its memory for ever).
+    fn probing_since(&self) -> Instant {
+        if self.orphan {
+            self.seen.last_sent
+        } else {
+            self.seen.last_sent.max(self.seen.last_received)
         }
+    }
+
+    fn on_persist(&mut self) {
         self.persists = self.persists.saturating_add(1);
         self.persist_due = true;
         self.kick = true;
