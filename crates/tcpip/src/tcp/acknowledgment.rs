@@ -37,7 +37,7 @@ impl Connection {
         let progress = ack > self.send.una;
         if !progress && !self.send.is_outstanding() {
             if moved {
-                self.on_window(cx);
+                self.on_window();
             }
             return;
         }
@@ -66,13 +66,14 @@ impl Connection {
         if let Some(sample) = acked.rtt {
             // RFC 6298 2.3, for the receive window; recovery keeps its own.
             let old = self.seen.rtt.unwrap_or(sample);
-            self.seen.rtt = Some(old.saturating_mul(7).saturating_add(sample) / 8);
+            let sum = old.saturating_mul(7).saturating_add(sample);
+            self.seen.rtt = Some(sum / 8);
         }
         if progress {
             self.on_progress(cx);
         }
         if moved {
-            self.on_window(cx);
+            self.on_window();
         }
         if self.send.has_unsent() || self.send.buffer.has_lost() || self.recovery.needs_fin() {
             self.kick = true;
@@ -102,8 +103,7 @@ impl Connection {
     }
 
     /// The peer's window is another now.
-    fn on_window(&mut self, cx: &Context<'_>) {
-        let _ = cx;
+    fn on_window(&mut self) {
         if self.send.wnd() == 0 {
             return;
         }

@@ -92,13 +92,18 @@ impl Connection {
     /// Tells a writer that was refused, once a third of the buffer is free.
     pub(super) fn wake_writer(&mut self) {
         let used = self.send.buffer.len_unacked();
-        if used > self.send.limit / 3 * 2 {
+        if !self.is_roomy(used) {
             self.tune_send_buffer();
         }
-        if used <= self.send.limit / 3 * 2 {
+        if self.is_roomy(used) {
             self.send.blocked = false;
             self.news.writable = true;
         }
+    }
+
+    /// A third of the send buffer is free.
+    fn is_roomy(&self, used: u64) -> bool {
+        self.send.limit.saturating_sub(used) >= self.send.limit / 3
     }
 
     /// The next bytes in order, at most `max`, without a copy. `None`: the peer finished and all was
@@ -200,8 +205,8 @@ impl Connection {
     /// ESTABLISHED and CLOSE-WAIT end when the application finishes (RFC 9293 3.10.4).
     pub(super) fn leave_open_state(&mut self, cx: &mut Context<'_>) {
         match self.state {
-            State::Established => self.set_state(cx, State::FinWait1),
-            State::CloseWait => self.set_state(cx, State::LastAck),
+            State::Established => self.set_state(cx, State::FinWait1, "finished"),
+            State::CloseWait => self.set_state(cx, State::LastAck, "finished"),
             _ => {}
         }
     }

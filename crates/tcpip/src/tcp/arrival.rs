@@ -13,6 +13,7 @@ impl Connection {
     /// A segment of this connection arrived.
     pub(crate) fn handle_segment(&mut self, cx: &mut Context<'_>, received: &Received<'_>) {
         self.on_received(cx, received);
+        self.tell_received(cx, received);
         match self.state {
             State::Closed => {}
             State::SynSent => self.on_segment_in_syn_sent(cx, received),
@@ -297,7 +298,7 @@ impl Connection {
         match self.state {
             State::SynReceived if self.send.una > 0 => self.establish(cx),
             State::FinWait1 if self.send.fin_acked() => {
-                self.set_state(cx, State::FinWait2);
+                self.set_state(cx, State::FinWait2, "FIN acknowledged");
                 self.arm_close(cx);
             }
             State::Closing if self.send.fin_acked() => self.enter_time_wait(cx),

@@ -9,6 +9,8 @@ use crate::limits::{CHALLENGE_PERIOD, MAX_CHALLENGE_ACKS};
 #[derive(Debug, Default)]
 pub(super) struct Challenge {
     since: Instant,
+    /// One is to be sent.
+    pub(super) is_due: bool,
     sent: u8,
 }
 
@@ -22,6 +24,7 @@ impl Challenge {
         let allowed = self.sent < MAX_CHALLENGE_ACKS;
         if allowed {
             self.sent = self.sent.saturating_add(1);
+            self.is_due = true;
         }
         allowed
     }

@@ -59,8 +59,8 @@ impl Connection {
             let count = &mut cx.counters.attempt_fails;
             *count = count.saturating_add(1);
         }
-        self.set_state(cx, State::Closed);
-        self.end(cx, cause);
+        self.set_state(cx, State::Closed, cause.as_str());
+        self.end(cause);
         self.acking.on_sent();
         self.receive.reorder = None;
         let at = self.send.buffer.end();
@@ -70,8 +70,7 @@ impl Connection {
     }
 
     /// It is over for the application.
-    fn end(&mut self, cx: &mut Context<'_>, cause: CloseCause) {
-        let _ = cx;
+    fn end(&mut self, cause: CloseCause) {
         self.cause = Some(cause);
         self.timers.stop_all();
         self.news.closed = true;
@@ -82,8 +81,8 @@ impl Connection {
 
     /// Both FINs are acknowledged, the peer's by an ACK that may get lost.
     pub(super) fn enter_time_wait(&mut self, cx: &mut Context<'_>) {
-        self.set_state(cx, State::TimeWait);
-        self.end(cx, CloseCause::Finished);
+        self.set_state(cx, State::TimeWait, "both FINs acknowledged");
+        self.end(CloseCause::Finished);
         self.recovery.release_memory();
         self.kick = true;
         let count = &mut cx.counters.tw;
@@ -118,7 +117,7 @@ impl Connection {
 
     /// Gives all memory back, before it is dropped.
     pub(crate) fn release(&mut self, cx: &mut Context<'_>) {
-        self.set_state(cx, State::Closed);
+        self.set_state(cx, State::Closed, "released");
         let at = self.send.buffer.end();
         self.send.buffer.restart(at, cx.chunks);
         self.receive.assembler.restart(1, cx.chunks);

@@ -19,6 +19,7 @@ use super::recovery::{Recovery, RecoveryConfig};
 use super::sender::Sender;
 use super::state::State;
 use crate::limits::{DEFAULT_MSS_V4, DEFAULT_MSS_V6, FLOOR_MSS, INITIAL_RTO, MAX_RTO};
+use crate::trace::{self, SeenMetrics};
 use crate::wire::tcp::{FastOpen, Flags, Options};
 
 /// One end of a connection (RFC 9293 section 3.3.1).
@@ -57,6 +58,7 @@ pub(crate) struct Connection {
     pub(super) timers: Timers<OwnTimer, { OwnTimer::COUNT }>,
     pub(super) begin: Begin,
     pub(super) seen: Seen,
+    pub(super) told: SeenMetrics,
     /// The sequence number of a RST that answers a segment of another connection (T18, T20).
     pub(super) stray_reset: Option<u32>,
     /// Payload of a full segment, its usual options taken off.
@@ -281,6 +283,7 @@ impl Connection {
                 last_sent: cx.now,
                 ..Seen::default()
             },
+            told: SeenMetrics::default(),
             stray_reset: None,
             kick: true,
             reset_due: false,
@@ -339,8 +342,12 @@ impl Connection {
         self.begin.cookie.take().map(|cookie| *cookie)
     }
 
-    /// Changes the state, and what is counted by state.
-    pub(super) fn set_state(&mut self, cx: &mut Context<'_>, state: State) {
+    /// Changes the state, and what is counted by state; `why` in words, for traces.
+    pub(super) fn set_state(&mut self, cx: &mut Context<'_>, state: State, why: &'static str) {
+        if state == self.state {
+            return;
+        }
+        trace::state(cx.tracer, cx.now, &self.tuple, (self.state, state), why);
         let counted = |state| matches!(state, State::Established | State::CloseWait);
         let open = &mut cx.counters.curr_estab;
         match (counted(self.state), counted(state)) {

@@ -3,6 +3,7 @@
 use super::connection::{Connection, OwnTimer};
 use super::interface::{Context, SegmentSink};
 use super::recovery::Sent;
+use super::telling::Going;
 use super::transmit::Piece;
 use crate::ip::Ecn;
 use crate::wire::seq;
@@ -53,6 +54,15 @@ impl Connection {
         }
         let segments = len.div_ceil(u64::from(size.max(1))).max(1);
         self.note_sent(cx, len, segments, is_new);
+        let trigger = self.trigger(cx, kind);
+        let going = Going {
+            offset: range.start,
+            len,
+            segments,
+            ecn,
+            trigger,
+        };
+        self.tell_sent(cx, &header, &going);
         let size = if len == 0 { 0 } else { size };
         let data = (len > 0).then_some((&mut self.send.buffer, range));
         sink.emit(&header, ecn, size, data);
@@ -152,8 +162,10 @@ impl Connection {
         } else {
             self.acking.duplicates.max(1)
         };
+        let challenge = core::mem::take(&mut self.challenge.is_due);
+        let trigger = challenge.then_some("challenge_ack");
         for _ in 0..repeats {
-            self.emit_bare(cx, sink, self.send.nxt);
+            self.emit_bare(cx, sink, self.send.nxt, trigger);
         }
     }
 
@@ -163,9 +175,11 @@ impl Connection {
         cx: &mut Context<'_>,
         sink: &mut impl SegmentSink,
         offset: u64,
+        trigger: Option<&'static str>,
     ) {
         let header = self.header(cx, Flags::ACK, offset);
         self.count_sent(cx, 1, false);
+        self.tell_sent(cx, &header, &Going::bare(offset, trigger));
         sink.emit(&header, Ecn::NotEct, 0, None);
         self.on_ack_sent();
     }
@@ -199,6 +213,8 @@ impl Connection {
             ..Header::default()
         };
         self.count_sent(cx, 1, false);
+        let offset = u64::from(sequence.wrapping_sub(self.numbers.iss));
+        self.tell_sent(cx, &header, &Going::bare(offset, None));
         let count = &mut cx.counters.out_rsts;
         *count = count.saturating_add(1);
         sink.emit(&header, Ecn::NotEct, 0, None);

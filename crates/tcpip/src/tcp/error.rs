@@ -39,55 +39,63 @@ pub enum ReadError {
 
 /// Why a connection is over.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("{}", self.as_str())]
 pub enum CloseCause {
     /// Both sides finished and everything was acknowledged.
-    #[error("closed by both sides")]
     Finished,
     /// The application aborted it (T124).
-    #[error("aborted by this side")]
     Aborted,
     /// The peer sent a RST (T125).
-    #[error("connection reset by peer")]
     Reset,
     /// The peer answered the SYN with a RST (T19).
-    #[error("connection refused")]
     Refused,
     /// The SYN was not answered (T23).
-    #[error("connecting timed out: no answer to the SYN")]
     ConnectTimedOut,
     /// Data was not acknowledged in the time allowed (T77, T127).
-    #[error("timed out: the peer acknowledges nothing")]
     TimedOut,
     /// Keep-alive probes were not answered (T126).
-    #[error("timed out: no answer to keep-alive probes")]
     KeepAliveTimedOut,
     /// An ICMP error during opening says that the host cannot be reached (T50).
-    #[error("host unreachable")]
     HostUnreachable,
     /// An ICMP error during opening says that the network cannot be reached (T50).
-    #[error("network unreachable")]
     NetworkUnreachable,
     /// An ICMP error during opening says that the peer's host has no TCP there (T50).
-    #[error("protocol or port unreachable")]
     PortUnreachable,
     /// An ICMP error during opening says that this traffic is prohibited (T50).
-    #[error("prohibited on the way")]
     Prohibited,
     /// The peer closed without reading, or data came after the application let go (T118).
-    #[error("data arrived after the application closed")]
     Unread,
     /// Closing lingered for the time allowed, and data was still unacknowledged (T123).
-    #[error("closing took longer than the linger time")]
     LingerExpired,
     /// The orphaned connection waited too long for the peer to finish (T122).
-    #[error("the peer did not finish in time")]
     FinWaitExpired,
     /// The local interface or address it was bound to is gone, or the stack shut down.
-    #[error("the local address is gone")]
     AddressGone,
 }
 
 impl CloseCause {
+    /// In words.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            CloseCause::Finished => "closed by both sides",
+            CloseCause::Aborted => "aborted by this side",
+            CloseCause::Reset => "connection reset by peer",
+            CloseCause::Refused => "connection refused",
+            CloseCause::ConnectTimedOut => "connecting timed out: no answer to the SYN",
+            CloseCause::TimedOut => "timed out: the peer acknowledges nothing",
+            CloseCause::KeepAliveTimedOut => "timed out: no answer to keep-alive probes",
+            CloseCause::HostUnreachable => "host unreachable",
+            CloseCause::NetworkUnreachable => "network unreachable",
+            CloseCause::PortUnreachable => "protocol or port unreachable",
+            CloseCause::Prohibited => "prohibited on the way",
+            CloseCause::Unread => "data arrived after the application closed",
+            CloseCause::LingerExpired => "closing took longer than the linger time",
+            CloseCause::FinWaitExpired => "the peer did not finish in time",
+            CloseCause::AddressGone => "the local address is gone",
+        }
+    }
+
     /// In the one type that all engines have. The code is Linux' error number, 0 for a clean end.
     #[must_use]
     pub fn reason(self) -> CloseReason {
@@ -108,6 +116,6 @@ impl CloseCause {
             CloseCause::Unread => (Initiator::Local, 32),
             CloseCause::AddressGone => (Initiator::Carrier, 99),
         };
-        CloseReason::new(by, Layer::Transport, code, self.to_string())
+        CloseReason::new(by, Layer::Transport, code, self.as_str())
     }
 }

@@ -8,6 +8,7 @@ use super::interface::{Context, Received, SegmentSink, ticks};
 use super::receiver::Receiver;
 use super::recovery::Sent;
 use super::state::State;
+use super::telling::Going;
 use crate::ip::Ecn;
 use crate::wire::tcp::{FastOpen, Flags, Header, Options, Timestamps};
 
@@ -50,7 +51,7 @@ impl Connection {
             self.on_syn_ack(cx, received, ack);
         } else {
             // Simultaneous open (T13): our SYN goes again, as SYN,ACK.
-            self.set_state(cx, State::SynReceived);
+            self.set_state(cx, State::SynReceived, "SYN received");
             self.begin.syn_due = true;
             self.kick = true;
         }
@@ -143,9 +144,9 @@ impl Connection {
     /// Both SYNs are acknowledged.
     pub(super) fn establish(&mut self, cx: &mut Context<'_>) {
         let finished = self.send.finish;
-        self.set_state(cx, State::Established);
+        self.set_state(cx, State::Established, "SYN acknowledged");
         if self.receive.fin_taken {
-            self.set_state(cx, State::CloseWait);
+            self.set_state(cx, State::CloseWait, "FIN received");
         }
         if finished {
             self.leave_open_state(cx);
@@ -186,6 +187,11 @@ impl Connection {
         let with_data = data.end > data.start;
         self.send.nxt = self.send.nxt.max(1).max(data.end);
         self.recovery.on_sent(cx.now, 0..1, Sent::Handshake, 0);
+        let going = Going {
+            len: data.end.saturating_sub(data.start),
+            ..Going::bare(0, again.then_some("syn"))
+        };
+        self.tell_sent(cx, &header, &going);
         if with_data {
             let size = u16::try_from(data.end.saturating_sub(data.start)).unwrap_or(u16::MAX);
             self.send.buffer.on_sent(&data);

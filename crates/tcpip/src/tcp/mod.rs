@@ -30,6 +30,7 @@ mod reorder;
 mod sender;
 mod state;
 mod stats;
+mod telling;
 mod text;
 pub(crate) mod time_wait;
 mod timers;

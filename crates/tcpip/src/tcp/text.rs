@@ -172,9 +172,9 @@ impl Connection {
         self.receive.waiting = false;
         self.acknowledge_now();
         match self.state {
-            State::Established => self.set_state(cx, State::CloseWait),
+            State::Established => self.set_state(cx, State::CloseWait, "FIN received"),
             State::FinWait1 if self.send.fin_acked() => self.enter_time_wait(cx),
-            State::FinWait1 => self.set_state(cx, State::Closing),
+            State::FinWait1 => self.set_state(cx, State::Closing, "FIN received"),
             State::FinWait2 => self.enter_time_wait(cx),
             _ => {}
         }

@@ -82,13 +82,9 @@ impl Connection {
             }
             self.transmit_ack(cx, sink);
         }
-        self.end_batch();
-        false
-    }
-
-    /// A batch is over: whether much arrives is judged by it.
-    fn end_batch(&mut self) {
         self.kick = false;
+        self.tell_metrics(cx);
+        false
     }
 
     /// Probes, then what was lost, then new data and FIN. True when the sink took no more.
@@ -286,7 +282,7 @@ impl Connection {
         }
         if core::mem::take(&mut self.keepalive_due) {
             let at = self.send.nxt.saturating_sub(1);
-            self.emit_bare(cx, sink, at);
+            self.emit_bare(cx, sink, at, Some("keep_alive"));
             let count = &mut cx.counters.tcp_keep_alive;
             *count = count.saturating_add(1);
         }
