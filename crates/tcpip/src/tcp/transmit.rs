@@ -298,8 +298,9 @@ impl Connection {
             new.start..new.end.min(new.start.saturating_add(u64::from(size)))
         } else {
             match self.recovery.probe_range() {
-                Some(range) => range,
-                None => return,
+                // Not beyond a window that shrank (T55).
+                Some(range) if range.end <= self.send.right.max(self.send.una) => range,
+                _ => return,
             }
         };
         let end = self.send.buffer.end();

@@ -103,11 +103,11 @@ fn a_mark_is_echoed_until_the_peer_says_cwr() {
     assert_eq!(host.take_one().flags(), ACK | ECE);
     host.write(b"answer");
     assert_eq!(host.take_one().flags(), ACK | ECE | PSH);
-    host.receive(&In::new(ACK | CWR).seq(4).data(b"d").marked(Ecn::Ect0));
+    host.receive(&In::new(ACK | CWR).seq(4).ack(7).data(b"d").marked(Ecn::Ect0));
     host.pass(ms(100));
     assert_eq!(host.take_one().flags(), ACK);
     // Marked and reduced at once: it goes on.
-    host.receive(&In::new(ACK | CWR).seq(5).data(b"e").marked(Ecn::Ce));
+    host.receive(&In::new(ACK | CWR).seq(5).ack(7).data(b"e").marked(Ecn::Ce));
     assert_eq!(host.take_one().flags(), ACK | ECE);
 }
 
@@ -120,6 +120,7 @@ fn an_echo_reduces_the_window_once_and_is_answered_by_cwr() {
     let sent = host.take().last().unwrap().end();
     let before = window(&mut host);
     host.pass(ms(20));
+    host.take();
     host.receive(&In::new(ACK | ECE).ack(1001));
     let reduced = window(&mut host);
     assert!(reduced < before);
