@@ -67,7 +67,7 @@ impl Connection {
             // RFC 6298 2.3, for the receive window; recovery keeps its own.
             let old = self.seen.rtt.unwrap_or(sample);
             let sum = old.saturating_mul(7).saturating_add(sample);
-            self.seen.rtt = Some(sum / 8);
+            self.seen.rtt = sum.checked_div(8);
         }
         if progress {
             self.on_progress(cx);

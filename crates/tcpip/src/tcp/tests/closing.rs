@@ -348,7 +348,8 @@ fn linger_resets_when_its_time_is_over() {
 // T124
 #[test]
 fn abort_resets_in_every_synchronised_state() {
-    let reach: [(&str, &dyn Fn(&mut Host)); 6] = [
+    type Walk<'a> = &'a dyn Fn(&mut Host);
+    let reach: [(&str, Walk<'_>); 6] = [
         ("ESTABLISHED", &|_| {}),
         ("FIN-WAIT-1", &|host| host.finish()),
         ("FIN-WAIT-2", &|host| {

@@ -103,7 +103,13 @@ fn a_mark_is_echoed_until_the_peer_says_cwr() {
     assert_eq!(host.take_one().flags(), ACK | ECE);
     host.write(b"answer");
     assert_eq!(host.take_one().flags(), ACK | ECE | PSH);
-    host.receive(&In::new(ACK | CWR).seq(4).ack(7).data(b"d").marked(Ecn::Ect0));
+    host.receive(
+        &In::new(ACK | CWR)
+            .seq(4)
+            .ack(7)
+            .data(b"d")
+            .marked(Ecn::Ect0),
+    );
     host.pass(ms(100));
     assert_eq!(host.take_one().flags(), ACK);
     // Marked and reduced at once: it goes on.
