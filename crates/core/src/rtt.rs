@@ -3,7 +3,7 @@
 //! RFC 6298 (TCP) and RFC 9002 section 5 (QUIC) describe the same estimator; QUIC adds the least
 //! time seen and takes the peer's stated delay off a sample.
 
-use crate::time::Duration;
+use crate::time::{Duration, nanos};
 
 /// What is assumed before anything was measured: 333 ms (RFC 9002 section 6.2.2), which makes the
 /// first time-out one second (RFC 6298 2.1).
@@ -72,6 +72,25 @@ impl Rtt {
         });
     }
 
+    /// Adds one of `per_round` measurements of a round trip: the gains are divided by their number,
+    /// so that the estimate has the memory that RFC 6298 means, whatever is measured (RFC 7323
+    /// appendix G). The first sets the estimate as in [`update`](Rtt::update).
+    #[inline]
+    pub fn update_one_of(&mut self, sample: Duration, per_round: u32) {
+        let per_round = per_round.clamp(1, MAX_PER_ROUND);
+        let Some(old) = self.measured.filter(|_| per_round > 1) else {
+            self.update(sample, Duration::ZERO);
+            return;
+        };
+        let deviation = old.smoothed.abs_diff(sample);
+        self.measured = Some(Measured {
+            latest: sample,
+            smoothed: blend(old.smoothed, sample, 8 * u64::from(per_round)),
+            variance: blend(old.variance, deviation, 4 * u64::from(per_round)),
+            min: old.min.min(sample),
+        });
+    }
+
     /// Forgets the least time seen, so that the next sample sets it (RFC 9002 section 5.2: after
     /// the path may have changed under persistent congestion).
     pub fn reset_min(&mut self) {
@@ -133,6 +152,21 @@ impl Rtt {
     pub fn pto(&self, granularity: Duration, max_ack_delay: Duration) -> Duration {
         self.rto(granularity).saturating_add(max_ack_delay)
     }
+}
+
+/// More measurements than this in a round trip move the estimate like this many.
+const MAX_PER_ROUND: u32 = 1024;
+
+/// `old` with the `of`-th part of its distance to `new` gone.
+#[inline]
+fn blend(old: Duration, new: Duration, of: u64) -> Duration {
+    let (old, new) = (nanos(old), nanos(new));
+    let part = old.abs_diff(new) / of.max(1);
+    Duration::from_nanos(if new > old {
+        old.saturating_add(part)
+    } else {
+        old.saturating_sub(part)
+    })
 }
 
 /// `weight` parts of `old` and the rest of `of` parts of `new`.
@@ -225,5 +259,26 @@ mod tests {
         rtt.update(Duration::ZERO, Duration::MAX);
         rtt.update(Duration::MAX, Duration::ZERO);
         assert!(rtt.pto(Duration::MAX, Duration::MAX) == Duration::MAX);
+    }
+
+    // RFC 7323 appendix G: thirty-two measurements in a round move the estimate like one.
+    #[test]
+    fn many_measurements_of_one_round_weigh_like_one() {
+        let mut one = Rtt::default();
+        let mut many = Rtt::default();
+        one.update(ms(100), ms(0));
+        many.update(ms(100), ms(0));
+        one.update(ms(180), ms(0));
+        for _ in 0..32 {
+            many.update_one_of(ms(180), 32);
+        }
+        let (a, b) = (one.smoothed().unwrap(), many.smoothed().unwrap());
+        assert!(a.abs_diff(b) < ms(1), "{a:?} {b:?}");
+        let (a, b) = (one.variance().unwrap(), many.variance().unwrap());
+        assert!(a.abs_diff(b) < ms(4), "{a:?} {b:?}");
+        assert_eq!(many.latest(), Some(ms(180)));
+        let mut first = Rtt::default();
+        first.update_one_of(ms(100), 32);
+        assert_eq!(first.variance(), Some(ms(50)));
     }
 }

@@ -202,3 +202,12 @@ pub const MAX_IP_REPLY_BYTES: usize = 1024 * 1024;
 pub const MAX_LOOPBACK_BYTES: usize = 4 * 1024 * 1024;
 /// News of the internet layer that nobody asked for yet.
 pub const MAX_IP_EVENTS: usize = 1024;
+
+// Recovery.
+
+/// Super-segments in flight that are remembered, 64 bytes each. With 64 KiB in each they are more
+/// than any window; an application that writes single bytes without Nagle meets it, and waits.
+pub const MAX_RECORDS: usize = 4096;
+/// Runs of sacked segments that are remembered. A path with so many holes in one window is not worth
+/// more; blocks beyond count as not reported, until those below are acknowledged.
+pub const MAX_SACKED_RUNS: usize = 1024;

@@ -69,12 +69,39 @@ impl Base {
         self.window = bytes.min(limits::MAX_CONGESTION_WINDOW).max(self.minimum());
     }
 
+    /// Sets the window below the bound of [`minimum`](Base::minimum): what a time-out leaves.
+    pub(super) fn set_small_window(&mut self, bytes: u64) {
+        self.is_initial = false;
+        self.window = bytes.clamp(1, limits::MAX_CONGESTION_WINDOW);
+    }
+
+    /// The window was not used beyond `flight_size`.
+    pub(super) fn limit_to_flight(&mut self, flight_size: u64) {
+        if flight_size < self.window {
+            self.set_window(flight_size);
+        }
+    }
+
+    /// RFC 5681 4.1: at most `window`; the threshold remembers what was (RFC 7661 4.4.1: three
+    /// quarters of it, if that is more).
+    pub(super) fn restart(&mut self, window: u64) {
+        if window < self.window {
+            if self.ssthresh != u64::MAX {
+                self.ssthresh = self.ssthresh.max(self.window / 4 * 3);
+            }
+            self.set_small_window(window);
+        }
+    }
+
     /// Slow start: grows by what was acknowledged, up to the threshold. Returns the bytes beyond
     /// it, which count for congestion avoidance.
     #[inline]
     pub(super) fn slow_start(&mut self, bytes_acked: u64) -> u64 {
         let grow = bytes_acked.min(self.ssthresh.saturating_sub(self.window));
-        self.set_window(self.window.saturating_add(grow));
+        // Not through `set_window`: one segment grows to two, not at once.
+        self.is_initial = false;
+        let grown = self.window.saturating_add(grow);
+        self.window = grown.min(limits::MAX_CONGESTION_WINDOW);
         bytes_acked.saturating_sub(grow)
     }
 

@@ -9,7 +9,7 @@ use crate::congestion::base::Base;
 use crate::congestion::hystart::{CSS_GROWTH_DIVISOR, HyStart, Verdict};
 use crate::congestion::newreno;
 use crate::congestion::recovery::{Cause, Recovery};
-use crate::congestion::{AckSample, Config, Controller, LossSample};
+use crate::congestion::{AckSample, Config, Controller, LossSample, TimeoutSample};
 use crate::rtt::Rtt;
 use crate::time::{Duration, Instant};
 
@@ -29,6 +29,8 @@ pub struct Cubic {
     hystart: Option<HyStart>,
     curve: Curve,
     undo: Option<Undo>,
+    /// What the last time-out of TCP took.
+    timeout_undo: Option<Undo>,
 }
 
 /// The variables of RFC 9438 4.1.2 that are more than a window, all windows in bytes.
@@ -77,6 +79,7 @@ impl Cubic {
             hystart: Some(HyStart::default()),
             curve: Curve::default(),
             undo: None,
+            timeout_undo: None,
         }
     }
 
@@ -85,11 +88,29 @@ impl Cubic {
         if !self.recovery.on_congestion(now, sent_at, cause) {
             return;
         }
-        self.undo = Some(Undo {
+        self.undo = Some(self.snapshot());
+        self.reduce();
+    }
+
+    fn snapshot(&self) -> Undo {
+        Undo {
             window: self.base.window(),
             ssthresh: self.base.ssthresh,
             curve: self.curve,
-        });
+        }
+    }
+
+    /// RFC 9438 4.9: unless the window has grown past what it was.
+    fn restore(&mut self, undo: Undo) {
+        if self.base.window() < undo.window {
+            self.base.set_window(undo.window);
+            self.base.ssthresh = undo.ssthresh;
+            self.curve = undo.curve;
+        }
+    }
+
+    /// The window and the plateau fall (RFC 9438 4.6 and 4.7).
+    fn reduce(&mut self) {
         let window = self.base.window() as f64;
         let is_shrinking = self.curve.w_max.is_some_and(|w_max| window < w_max);
         self.curve = Curve {
@@ -249,14 +270,40 @@ impl Controller for Cubic {
         if !self.recovery.on_spurious_loss(bytes, sent_at) {
             return;
         }
-        // RFC 9438 4.9.2: unless the window has grown past what it was.
-        if let Some(undo) = self.undo.take()
-            && self.base.window() < undo.window
-        {
-            self.base.set_window(undo.window);
-            self.base.ssthresh = undo.ssthresh;
-            self.curve = undo.curve;
+        if let Some(undo) = self.undo.take() {
+            self.restore(undo);
         }
+    }
+
+    fn limit_to_flight(&mut self, flight_size: u64) {
+        self.base.limit_to_flight(flight_size);
+    }
+
+    fn on_timeout(&mut self, timeout: &TimeoutSample) {
+        if timeout.is_first {
+            self.timeout_undo = Some(self.snapshot());
+        }
+        if timeout.reduces {
+            self.reduce();
+        }
+        // RFC 9438 4.8: slow start, and the next stage begins with K = 0 at the window it finds.
+        self.base.set_small_window(timeout.loss_window);
+        self.hystart = None;
+        self.curve.w_max = None;
+        self.curve.epoch = None;
+        self.recovery.end_by_persistent_congestion();
+        self.undo = None;
+    }
+
+    fn on_spurious_timeout(&mut self, _now: Instant) {
+        if let Some(undo) = self.timeout_undo.take() {
+            self.restore(undo);
+        }
+    }
+
+    fn on_restart(&mut self, window: u64) {
+        self.base.restart(window);
+        self.curve.epoch = None;
     }
 
     fn on_mtu(&mut self, max_datagram: u64) {

@@ -82,14 +82,34 @@ pub struct LossSample {
     pub largest_lost_seq: u64,
     /// Bytes in flight without them.
     pub in_flight: u64,
-    /// Whether the losses establish persistent congestion (RFC 9002 7.6.2), or a retransmission
-    /// time-out of TCP.
+    /// Whether the losses establish persistent congestion (RFC 9002 7.6.2). TCP's time-outs come as
+    /// [`TimeoutSample`].
     pub is_persistent: bool,
     /// The snapshot of the newest packet among them; only BBR looks at it.
     pub lost_rate: Option<PacketRate>,
     /// All bytes ever declared lost on the path, these among them
     /// ([`RateSampler::lost`](crate::delivery::RateSampler::lost)); only BBR looks at it.
     pub total_lost: u64,
+}
+
+/// A retransmission time-out of TCP (RFC 5681 section 3.1, RFC 6298 section 5).
+#[derive(Clone, Copy, Debug)]
+pub struct TimeoutSample {
+    /// When the timer expired.
+    pub now: Instant,
+    /// Bytes in flight that are taken for lost by it.
+    pub bytes_lost: u64,
+    /// When the newest segment among them was sent.
+    pub largest_lost_sent_at: Instant,
+    /// Bytes in flight without them.
+    pub in_flight: u64,
+    /// What the window becomes: one full segment (LW of RFC 5681).
+    pub loss_window: u64,
+    /// The first of its loss event. What was before it is kept, to return to when it turns out to
+    /// have been spurious; the window of a repeated one falls once more, the threshold stays.
+    pub is_first: bool,
+    /// The losses were not answered yet: the threshold falls too.
+    pub reduces: bool,
 }
 
 /// A congestion controller of one path. The module says who calls what when.
@@ -112,6 +132,23 @@ pub trait Controller: Send + fmt::Debug {
     /// A packet of `bytes`, sent at `sent_at`, was told as lost and is acknowledged now. When all
     /// that was lost in the last episode has turned up, the reduction is undone (RFC 9438 4.9.2).
     fn on_spurious_loss(&mut self, now: Instant, bytes: u64, sent_at: Instant);
+
+    /// No more than `flight_size` bytes were in use when the losses that follow were found: TCP's
+    /// reductions start from there (RFC 5681 section 3.1, RFC 7661). Before
+    /// [`on_loss`](Controller::on_loss) or [`on_timeout`](Controller::on_timeout). A model of the path
+    /// does not need it.
+    fn limit_to_flight(&mut self, _flight_size: u64) {}
+
+    /// A retransmission time-out of TCP.
+    fn on_timeout(&mut self, timeout: &TimeoutSample);
+
+    /// The last time-out was spurious: what it took is given back (RFC 5682, RFC 4015).
+    fn on_spurious_timeout(&mut self, now: Instant);
+
+    /// TCP was idle for longer than its time-out, or its handshake met losses: the window is at most
+    /// `window` bytes, which may be less than two segments; the threshold stays (RFC 5681 section
+    /// 4.1, RFC 6928 section 2). A controller that paces by a model of the path does without.
+    fn on_restart(&mut self, _window: u64) {}
 
     /// The largest datagram (or segment) is now `max_datagram` bytes.
     fn on_mtu(&mut self, max_datagram: u64);

@@ -2,7 +2,7 @@
 
 use crate::congestion::base::Base;
 use crate::congestion::recovery::{Cause, Recovery};
-use crate::congestion::{AckSample, Config, Controller, LossSample};
+use crate::congestion::{AckSample, Config, Controller, LossSample, TimeoutSample};
 use crate::rtt::Rtt;
 use crate::time::Instant;
 
@@ -15,6 +15,8 @@ pub struct NewReno {
     /// counting of RFC 3465 section 2.1, which loses nothing to integer division.
     acked: u64,
     undo: Option<Undo>,
+    /// What the last time-out of TCP took.
+    timeout_undo: Option<Undo>,
 }
 
 /// What the window was before the last reduction.
@@ -33,6 +35,7 @@ impl NewReno {
             recovery: Recovery::default(),
             acked: 0,
             undo: None,
+            timeout_undo: None,
         }
     }
 
@@ -103,6 +106,39 @@ impl Controller for NewReno {
             self.base.set_window(undo.window.max(self.base.window()));
             self.base.ssthresh = undo.ssthresh;
         }
+    }
+
+    fn limit_to_flight(&mut self, flight_size: u64) {
+        self.base.limit_to_flight(flight_size);
+    }
+
+    fn on_timeout(&mut self, timeout: &TimeoutSample) {
+        if timeout.is_first {
+            self.timeout_undo = Some(Undo {
+                window: self.base.window(),
+                ssthresh: self.base.ssthresh,
+            });
+        }
+        if timeout.reduces {
+            // RFC 5681 equation 4.
+            self.base.ssthresh = (self.base.window() / 2).max(self.base.minimum());
+        }
+        self.base.set_small_window(timeout.loss_window);
+        self.recovery.end_by_persistent_congestion();
+        self.undo = None;
+        self.acked = 0;
+    }
+
+    fn on_spurious_timeout(&mut self, _now: Instant) {
+        if let Some(undo) = self.timeout_undo.take() {
+            self.base.set_window(undo.window.max(self.base.window()));
+            self.base.ssthresh = undo.ssthresh;
+        }
+    }
+
+    fn on_restart(&mut self, window: u64) {
+        self.base.restart(window);
+        self.acked = 0;
     }
 
     fn on_mtu(&mut self, max_datagram: u64) {

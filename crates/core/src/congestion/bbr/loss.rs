@@ -1,9 +1,9 @@
 //! What losses and marks say, and taking it back (draft-ietf-ccwg-bbr sections 5.5.10, 5.5.11).
 
 use super::{BETA_PERCENT, Bbr, LOSS_THRESH_PERCENT, State, UNBOUNDED, percent_of};
-use crate::congestion::LossSample;
 use crate::congestion::base::minimum_window;
 use crate::congestion::recovery::Cause;
+use crate::congestion::{LossSample, TimeoutSample};
 use crate::time::Instant;
 
 /// What was believed before the last loss recovery.
@@ -54,6 +54,16 @@ impl Bbr {
             self.prior_cwnd = 0;
             self.cwnd = minimum_window(self.max_datagram);
         }
+    }
+
+    /// OnEnterRTO().
+    pub(super) fn handle_timeout(&mut self, timeout: &TimeoutSample) {
+        if timeout.is_first {
+            let cause = Cause::Loss(timeout.bytes_lost);
+            self.note_congestion(timeout.now, timeout.largest_lost_sent_at, cause);
+            self.loss_events_in_round = self.loss_events_in_round.saturating_add(1);
+        }
+        self.cwnd = timeout.in_flight.saturating_add(timeout.loss_window);
     }
 
     /// A router's mark on a packet.

@@ -36,7 +36,7 @@ mod state;
 
 use crate::congestion::base::initial_window;
 use crate::congestion::recovery::Recovery;
-use crate::congestion::{AckSample, Config, Controller, LossSample};
+use crate::congestion::{AckSample, Config, Controller, LossSample, TimeoutSample};
 use crate::delivery::RateSample;
 use crate::rng::{Rng, rng_from_seed};
 use crate::rtt::Rtt;
@@ -279,6 +279,15 @@ impl Controller for Bbr {
         if self.recovery.on_spurious_loss(bytes, sent_at) {
             self.handle_spurious_loss_detection();
         }
+    }
+
+    fn on_timeout(&mut self, timeout: &TimeoutSample) {
+        self.handle_timeout(timeout);
+    }
+
+    fn on_spurious_timeout(&mut self, _now: Instant) {
+        self.recovery.end_by_persistent_congestion();
+        self.handle_spurious_loss_detection();
     }
 
     fn on_mtu(&mut self, max_datagram: u64) {

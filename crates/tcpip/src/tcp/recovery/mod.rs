@@ -1,5 +1,17 @@
 //! What is in flight, what is lost, and how much may go (RFC 8985, 6298, 6675, 5682, 9937, 2883, 3042).
 //!
+//! | file | what it is |
+//! |---|---|
+//! | `types` | what goes in and out |
+//! | `record`, `flight` | super-segments that were sent, and the state of each segment in them |
+//! | `board`, `lose` | what is sacked, lost or sent again, while anything is |
+//! | `tally` | what one acknowledgement found |
+//! | `ack` | an acknowledgement, and what follows from it |
+//! | `rack` | loss by time, and how much reordering there is (RFC 8985 section 6) |
+//! | `timer` | the one timer: reordering, tail loss probe, retransmission, pacing |
+//! | `episode` | recoveries, and taking them back (F-RTO, Eifel, DSACK) |
+//! | `prr` | proportional rate reduction (RFC 9937) |
+//!
 //! One [`Recovery`] belongs to one connection. The calls: [`Recovery::allowance`] once for a batch,
 //! then [`Recovery::next_range`] and [`Recovery::on_sent`] for each super-segment that goes out;
 //! [`Recovery::on_ack`] for each acknowledgement; [`Recovery::on_timeout`] when
@@ -9,77 +21,193 @@
 //! Offsets are the connection's: 0 is the SYN, data begins at 1, the FIN has the offset behind the
 //! last byte. SYN and FIN are in no buffer: [`Recovery::needs_syn`] and [`Recovery::needs_fin`] say
 //! when they are to be sent again.
+//!
+//! Choices where the texts leave one:
+//! - The time-out is SRTT + max(4 RTTVAR, 200 ms): the floor is for the variation, so that a path
+//!   of 190 ms does not time out by a delayed acknowledgement.
+//! - Every acknowledgement is a measurement, and the gains are divided by their number in a round
+//!   trip (RFC 7323 appendix G).
+//! - Slow start grows by what is acknowledged, however few acknowledgements say it, as the sender is
+//!   paced (RFC 9406 section 4.2: L is infinite).
+//! - The reordering timer is set for the first segment that will be lost, not for the last.
+//! - Paths with a round trip below [`MIN_PACED_RTT`] are not paced: a timer could not do it.
 
+mod ack;
+mod board;
+mod episode;
+mod flight;
+mod lose;
+mod prr;
+mod rack;
+mod record;
+mod tally;
+mod timer;
 mod types;
 
-use core::ops::Range;
-use std::collections::VecDeque;
+#[cfg(test)]
+mod congestion_tests;
+#[cfg(test)]
+mod cost_tests;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod sack_tests;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod timer_tests;
 
-use weir_core::buf::{Chunks, SendBuffer};
-use weir_core::congestion::{AckSample, Config, Controller};
-use weir_core::pacer::Pacer;
+use core::ops::Range;
+
+use weir_core::buf::SendBuffer;
+use weir_core::congestion::{Algorithm, Config, Controller};
+use weir_core::pacer::{Pacer, QUANTUM_TIME};
 use weir_core::rtt::Rtt;
 use weir_core::time::{Duration, Instant};
+
+use crate::limits::MAX_RECORDS;
+use episode::{Episode, Frto, Phase};
+use flight::Flight;
+use rack::Rack;
+use tally::Losses;
+use timer::{Round, Tlp};
 
 pub(crate) use types::{
     Ack, Acked, Allowance, Blocked, RecoveryConfig, RecoveryStats, RecoveryTimer, Sent, Timeout,
 };
 
-/// The clock granularity G of RFC 6298.
+/// The clock granularity G of RFC 6298, and of the timestamps that come back.
 const GRANULARITY: Duration = Duration::from_millis(1);
 
-#[derive(Copy, Clone, Debug)]
-struct Record {
-    start: u64,
-    end: u64,
-    sent_at: Instant,
-    retransmitted: bool,
+/// In nanoseconds: what the pacer lets go at once on such a path is more than a window.
+const MIN_PACED_RTT: u64 = 2_000_000;
+
+/// The first time-out for data when the SYN had to be repeated (RFC 6298 5.7).
+const RTO_AFTER_SYN_LOSS: Duration = Duration::from_secs(3);
+
+/// Time-outs of full segments in a row after which the path is suspected of dropping them for their
+/// size (RFC 2923 section 2.1).
+const BLACK_HOLE_TIMEOUTS: u8 = 2;
+
+/// What is counted over a connection's life.
+#[derive(Clone, Debug, Default)]
+struct Counters {
+    lost: u64,
+    retransmitted: u64,
+    timeouts: u32,
+    probes: u32,
+    undone: u32,
 }
 
 /// Loss recovery and congestion control of one connection.
 #[derive(Debug)]
 pub(crate) struct Recovery {
-    config: RecoveryConfig,
     controller: Box<dyn Controller>,
+    flight: Flight,
     rtt: Rtt,
+    round: Round,
+    rack: Rack,
+    tlp: Tlp,
     pacer: Pacer,
-    records: VecDeque<Record>,
-    in_flight: u64,
-    una: u64,
-    next: u64,
-    timer_from: Instant,
-    timeouts: u32,
+    /// The last recovery, while something of it may still matter.
+    episode: Option<Box<Episode>>,
+    phase: Phase,
+    algorithm: Algorithm,
+    sack: bool,
+    timestamps: bool,
+    pacing: bool,
     needs_syn: bool,
     needs_fin: bool,
-    pace_at: Option<Instant>,
+    /// A time-out lets one segment go whatever is in flight.
+    is_forced: bool,
+    /// Doublings of the time-out.
+    backoff: u8,
+    /// Time-outs with a full segment at the front, none having been acknowledged since.
+    black_hole: u8,
+    syn_repeats: u32,
+    smss: u32,
+    /// Time-outs in a row.
+    timeouts: u32,
+    dup_acks: u32,
+    /// Without SACK: bytes that duplicate acknowledgements tell to have left the network.
+    reno_left: u64,
+    /// SND.NXT when the last recovery began ("recover" of RFC 6582 plus one).
+    point: u64,
+    /// What lies below was sent while the window, or the pacer, held more back (RFC 7661).
+    limited_before: u64,
+    /// An ECE is answered once what lies at and above is acknowledged (RFC 3168 section 6.1.2).
+    cwr_point: u64,
+    /// Window probes were sent from here on; they have a timer of their own.
+    probed_from: u64,
+    /// What the retransmission timer counts from.
+    timer_from: Instant,
+    /// What the probe timer counts from.
+    progress_at: Instant,
+    last_sent_at: Instant,
+    /// When a segment becomes lost by time; [`Instant::MAX`]: none will.
+    reorder_at: Instant,
+    /// When the pacer lets the next batch go; [`Instant::MAX`]: it holds nothing back.
+    pace_at: Instant,
+    min_rto: Duration,
+    max_rto: Duration,
+    initial_rto: Duration,
+    seed: u64,
+    counters: Counters,
+    /// Records and ranges looked at for SACK blocks.
+    #[cfg(test)]
+    steps: u64,
 }
 
 impl Recovery {
     /// A connection that has sent nothing.
     pub(crate) fn new(now: Instant, config: &RecoveryConfig) -> Recovery {
-        let mut built = Config::new(u64::from(config.smss), config.seed);
-        built.initial_window = Some(initial_window(config.smss));
         Recovery {
-            config: *config,
-            controller: config.algorithm.with_config(now, &built),
+            controller: controller(now, config.algorithm, config.smss, config.seed),
+            flight: Flight::new(config.algorithm == Algorithm::Bbr),
             rtt: Rtt::new(None),
+            round: Round::default(),
+            rack: Rack::default(),
+            tlp: Tlp::default(),
             pacer: Pacer::new(now, u64::from(config.smss)),
-            records: VecDeque::new(),
-            in_flight: 0,
-            una: 0,
-            next: 0,
-            timer_from: now,
-            timeouts: 0,
+            episode: None,
+            phase: Phase::Open,
+            algorithm: config.algorithm,
+            sack: config.sack,
+            timestamps: config.timestamps,
+            pacing: config.pacing,
             needs_syn: false,
             needs_fin: false,
-            pace_at: None,
+            is_forced: false,
+            backoff: 0,
+            black_hole: 0,
+            syn_repeats: 0,
+            smss: config.smss.max(1),
+            timeouts: 0,
+            dup_acks: 0,
+            reno_left: 0,
+            point: 0,
+            limited_before: 0,
+            cwr_point: 0,
+            probed_from: u64::MAX,
+            timer_from: now,
+            progress_at: now,
+            last_sent_at: now,
+            reorder_at: Instant::MAX,
+            pace_at: Instant::MAX,
+            min_rto: config.min_rto,
+            max_rto: config.max_rto,
+            initial_rto: config.initial_rto,
+            seed: config.seed,
+            counters: Counters::default(),
+            #[cfg(test)]
+            steps: 0,
         }
     }
 
     /// The handshake is over: what was agreed, and the payload of a full segment in bytes.
     pub(crate) fn on_agreed(&mut self, now: Instant, sack: bool, timestamps: bool, smss: u32) {
-        self.config.sack = sack;
-        self.config.timestamps = timestamps;
+        self.sack = sack;
+        self.timestamps = timestamps;
         self.on_mtu(now, smss);
     }
 
@@ -92,153 +220,171 @@ impl Recovery {
         kind: Sent,
         segment_size: u32,
     ) {
-        let _ = segment_size;
-        if range.is_empty() || kind == Sent::WindowProbe {
+        if range.is_empty() {
             return;
         }
-        let len = range.end.saturating_sub(range.start);
-        if self.in_flight == 0 {
+        let size = u16::try_from(segment_size).unwrap_or(u16::MAX).max(1);
+        let in_flight = self.in_flight();
+        if self.flight.una == self.flight.next {
+            // A connection may begin at 1: what came before was a cookie's.
+            if self.flight.next < range.start {
+                self.flight.una = range.start;
+                self.flight.next = range.start;
+            }
             self.timer_from = now;
         }
-        self.needs_syn &= range.start > 0;
-        self.needs_fin &= range.end < self.next;
-        self.pacer.on_sent(now, len);
-        self.in_flight = self.in_flight.saturating_add(len);
-        self.next = self.next.max(range.end);
-        let again = range.start < self.records.back().map_or(0, |last| last.end);
-        if again {
-            for record in &mut self.records {
-                record.retransmitted |= record.start < range.end && range.start < record.end;
-            }
+        if kind == Sent::WindowProbe {
+            self.on_window_probe(now, &range, size);
             return;
         }
-        self.records.push_back(Record {
-            start: range.start,
-            end: range.end,
-            sent_at: now,
-            retransmitted: false,
-        });
+        let known = self.flight.next;
+        if range.start < known {
+            self.on_sent_again(now, range.start..range.end.min(known));
+        }
+        if range.end > known {
+            if kind == Sent::Handshake && known == 0 && range.end > 1 {
+                // The data of a fast open is acknowledged, or not, apart from the SYN.
+                self.flight.push(now, 1, 1);
+            }
+            self.flight.push(now, range.end, size);
+            self.progress_at = now;
+            if self.episode.is_some() {
+                self.note_episode_sent(now, range.end.saturating_sub(known), false);
+            }
+        }
+        if kind == Sent::Probe {
+            self.counters.probes = self.counters.probes.saturating_add(1);
+            self.tlp.on_sent(now, self.flight.next, range.end <= known);
+            self.timer_from = now;
+        }
+        let bytes = range.end.saturating_sub(range.start);
+        self.last_sent_at = now;
+        self.pacer.on_sent(now, bytes);
+        let end = self.flight.next;
+        self.controller.on_sent(now, bytes, in_flight, end);
+        let room = self.window().saturating_sub(self.in_flight());
+        if room < u64::from(self.smss) {
+            self.limited_before = end;
+        }
     }
 
-    /// An acknowledgement, its numbers checked by the connection.
-    pub(crate) fn on_ack(
-        &mut self,
-        now: Instant,
-        ack: &Ack<'_>,
-        send: &mut SendBuffer,
-        chunks: &mut Chunks,
-    ) -> Acked {
-        let mut acked = Acked::default();
-        if ack.offset <= self.una {
-            return acked;
+    fn on_sent_again(&mut self, now: Instant, range: Range<u64>) {
+        let bytes = range.end.saturating_sub(range.start);
+        self.counters.retransmitted = self.counters.retransmitted.saturating_add(bytes);
+        self.flight.resend(now, &range);
+        self.note_episode_sent(now, bytes, true);
+        self.needs_syn &= range.start > 0;
+        self.needs_fin &= range.end < self.flight.next;
+        if range.end > self.probed_from {
+            self.probed_from = u64::MAX;
         }
-        acked.newly_acked = ack.offset.saturating_sub(self.una);
-        send.on_acked(self.una..ack.offset, chunks);
-        self.una = ack.offset;
-        let prior_in_flight = self.in_flight;
-        self.in_flight = self.in_flight.saturating_sub(acked.newly_acked);
-        self.timer_from = now;
-        self.timeouts = 0;
-        let mut newest = None;
-        while let Some(record) = self.records.front().copied()
-            && record.end <= ack.offset
-        {
-            newest = Some(record);
-            self.records.pop_front();
+        if range.start <= self.flight.una {
+            // The segment that all wait for has a whole time-out before it.
+            self.timer_from = now;
+            self.is_forced = false;
         }
-        let Some(newest) = newest else {
-            return acked;
-        };
-        if !newest.retransmitted {
-            let sample = now.saturating_duration_since(newest.sent_at);
-            self.rtt.update(sample, Duration::ZERO);
-            acked.rtt = Some(sample);
+    }
+
+    /// Recorded as if lost: it counts nowhere, and is sent again as soon as the window opens.
+    fn on_window_probe(&mut self, now: Instant, range: &Range<u64>, size: u16) {
+        if range.end > self.flight.next {
+            self.probed_from = self.probed_from.min(self.flight.next);
+            self.flight.push_lost(now, range.end, size);
         }
-        self.controller.on_ack(&AckSample {
-            now,
-            bytes_acked: acked.newly_acked,
-            largest_sent_at: newest.sent_at,
-            largest_seq: newest.end,
-            prior_in_flight,
-            in_flight: self.in_flight,
-            rtt: &self.rtt,
-            latest_rtt: acked.rtt,
-            rate: None,
-            is_cwnd_limited: true,
-        });
-        acked
+        self.last_sent_at = now;
     }
 
     /// What is to be sent next: lost bytes first, then new ones below `limit`. As
-    /// [`SendBuffer::next_range`], but new ones first while that tells whether a time-out was
+    /// [`SendBuffer::next_range`], but new ones first while they tell whether a time-out was
     /// spurious (RFC 5682). Never has SYN or FIN.
     #[inline]
     pub(crate) fn next_range(&self, send: &SendBuffer, limit: u64) -> Range<u64> {
+        if let Some(episode) = &self.episode
+            && episode.frto == Frto::NewData
+        {
+            let new = send.next()..send.end().min(limit).max(send.next());
+            if !new.is_empty() {
+                return new;
+            }
+        }
         send.next_range(limit)
     }
 
     /// The segment that a tail loss probe sends again when there is nothing new: the last one.
     /// It may end with the FIN.
     pub(crate) fn probe_range(&self) -> Option<Range<u64>> {
-        let last = self.records.back()?;
-        let size = u64::from(self.config.smss);
-        Some(last.start.max(last.end.saturating_sub(size))..last.end)
+        self.flight.last_cell()
     }
 
     /// How much may go now, when `wanted` bytes are ready. Ask once for a batch.
     pub(crate) fn allowance(&mut self, now: Instant, wanted: u64) -> Allowance {
-        self.pace_at = None;
-        let room = self.controller.window().saturating_sub(self.in_flight);
-        if room < wanted {
-            return Allowance {
-                bytes: room,
-                blocked: Some(Blocked::Congestion),
-            };
+        self.pace_at = Instant::MAX;
+        self.restart_if_idle(now);
+        let smss = u64::from(self.smss);
+        let in_flight = self.in_flight();
+        let window = self.window();
+        let mut room = window.saturating_sub(in_flight);
+        if self.is_forced || in_flight == 0 {
+            room = room.max(smss);
+        } else if self.flight.records.len() >= MAX_RECORDS && self.flight.lost() == 0 {
+            room = 0;
         }
-        let rate = self.controller.pacing_rate(&self.rtt);
-        let (window, smss) = (self.controller.window(), u64::from(self.config.smss));
-        if self.config.pacing
-            && wanted > 0
-            && let Some(at) = self.pacer.next_release(now, rate, window, smss)
-        {
-            self.pace_at = Some(at);
-            return Allowance {
-                bytes: 0,
-                blocked: Some(Blocked::Pacing(at)),
-            };
-        }
-        Allowance {
+        let mut allowance = Allowance {
             bytes: room,
             blocked: None,
+        };
+        if room < wanted {
+            self.limited_before = self.flight.next;
+            // Whole segments: a smaller one would only be more of them.
+            allowance.bytes = room.saturating_sub(room.checked_rem(smss).unwrap_or(0));
+            allowance.blocked = Some(Blocked::Congestion);
+        }
+        if wanted > 0 && allowance.bytes > 0 && !self.is_forced && self.is_paced() {
+            self.pace(now, window, wanted, &mut allowance);
+        }
+        allowance
+    }
+
+    fn pace(&mut self, now: Instant, window: u64, wanted: u64, allowance: &mut Allowance) {
+        let smss = u64::from(self.smss);
+        let rate = self.controller.pacing_rate(&self.rtt);
+        if let Some(at) = self.pacer.next_release(now, rate, window, smss) {
+            *allowance = self.held_back(0, at);
+            return;
+        }
+        let budget = self.pacer.budget(now, rate, window);
+        if budget < allowance.bytes.min(wanted) {
+            let whole = budget.saturating_sub(budget.checked_rem(smss).unwrap_or(0));
+            *allowance = self.held_back(whole.max(smss), now + QUANTUM_TIME);
         }
     }
 
-    /// When to call [`on_timeout`](Recovery::on_timeout), and what for.
-    pub(crate) fn poll_timeout(&self) -> Option<(Instant, RecoveryTimer)> {
-        let rto = (self.una < self.next)
-            .then(|| (self.timer_from + self.rto(), RecoveryTimer::Retransmit));
-        let pace = self.pace_at.map(|at| (at, RecoveryTimer::Pace));
-        [rto, pace].into_iter().flatten().min_by_key(|(at, _)| *at)
+    fn held_back(&mut self, bytes: u64, at: Instant) -> Allowance {
+        self.pace_at = at;
+        self.limited_before = self.flight.next;
+        Allowance {
+            bytes,
+            blocked: Some(Blocked::Pacing(at)),
+        }
     }
 
-    /// The timer expired.
-    pub(crate) fn on_timeout(&mut self, now: Instant, send: &mut SendBuffer) -> Timeout {
-        match self.poll_timeout() {
-            Some((at, _)) if at > now => Timeout::Nothing,
-            None => Timeout::Nothing,
-            Some((_, RecoveryTimer::Retransmit)) => {
-                self.timeouts = self.timeouts.saturating_add(1);
-                self.timer_from = now;
-                self.in_flight = 0;
-                self.needs_syn = self.una == 0;
-                self.needs_fin = self.next > send.end() && self.una > 0;
-                send.reset_all_unacked();
-                Timeout::Retransmit
+    /// RFC 5681 section 4.1: who sent nothing for longer than a time-out has lost the clock of his
+    /// acknowledgements.
+    fn restart_if_idle(&mut self, now: Instant) {
+        let idle = now.saturating_duration_since(self.last_sent_at);
+        if self.flight.una == self.flight.next && self.flight.una > 1 && idle > self.rto() {
+            self.controller.on_restart(initial_window(self.smss));
+        }
+    }
+
+    /// The window that holds now.
+    #[inline]
+    fn window(&self) -> u64 {
+        match &self.episode {
+            Some(episode) if self.phase == Phase::Recovery && self.flight.rates.is_none() => {
+                episode.prr.window()
             }
-            Some(_) => {
-                self.pace_at = None;
-                Timeout::Transmit
-            }
+            _ => self.controller.window(),
         }
     }
 
@@ -253,15 +399,82 @@ impl Recovery {
     }
 
     /// The payload of a full segment is now `smss` bytes.
-    pub(crate) fn on_mtu(&mut self, _now: Instant, smss: u32) {
-        self.config.smss = smss;
-        self.controller.on_mtu(u64::from(smss));
+    pub(crate) fn on_mtu(&mut self, now: Instant, smss: u32) {
+        self.smss = smss.max(1);
+        self.black_hole = 0;
+        if self.flight.next <= 1 {
+            self.controller = controller(now, self.algorithm, self.smss, self.seed);
+            self.pacer = Pacer::new(now, u64::from(self.smss));
+            self.limit_after_syn_loss();
+        } else {
+            self.controller.on_mtu(u64::from(self.smss));
+        }
+    }
+
+    /// The SYN was acknowledged.
+    fn first_data(&mut self, send: &mut SendBuffer) {
+        if self.flight.next > self.flight.una {
+            // The data of a fast open was not taken: at once again (RFC 7413 section 4.2.1).
+            let mut losses = Losses::default();
+            self.flight.lose_late(Instant::MAX, send, &mut losses);
+        }
+        self.backoff = 0;
+        self.limit_after_syn_loss();
+    }
+
+    /// RFC 6298 5.7, RFC 6928 section 2.
+    fn limit_after_syn_loss(&mut self) {
+        if self.syn_repeats > 0 {
+            self.initial_rto = self.initial_rto.max(RTO_AFTER_SYN_LOSS);
+        }
+        if self.syn_repeats > 1 {
+            self.controller.on_restart(u64::from(self.smss));
+        }
+    }
+
+    /// The SYN or SYN,ACK had to be repeated so often, and recovery was not asked to do it: the
+    /// first time-out is 3 s, and after more than one repeat the initial window is one segment
+    /// (RFC 6298 5.7, RFC 6928 section 2).
+    pub(crate) fn on_syn_retransmitted(&mut self, _now: Instant, times: u32) {
+        self.syn_repeats = self.syn_repeats.max(times);
+        self.backoff = 0;
+        self.limit_after_syn_loss();
+    }
+
+    /// A round trip that the connection measured by itself, such as that of a SYN cookie.
+    pub(crate) fn on_handshake_rtt(&mut self, _now: Instant, sample: Duration) {
+        self.rtt.update(sample, Duration::ZERO);
+    }
+
+    /// The path takes only segments of `smss` bytes, said by ICMP: what is larger and in flight is
+    /// sent again at once, and the window stays (RFC 1191 section 6.4, RFC 8201 section 4).
+    pub(crate) fn on_packet_too_big(&mut self, now: Instant, smss: u32, send: &mut SendBuffer) {
+        self.on_mtu(now, smss);
+        let mut losses = Losses::default();
+        let size = u16::try_from(smss).unwrap_or(u16::MAX);
+        self.flight.lose_larger(size, send, &mut losses);
+        self.needs_fin |= losses.fin;
+    }
+
+    /// Full segments were lost again and again while smaller ones were not: a path that drops what
+    /// is too big without a word (RFC 2923 section 2.1, RFC 4821 section 7.7).
+    pub(crate) fn suspects_black_hole(&self) -> bool {
+        self.black_hole >= BLACK_HOLE_TIMEOUTS
+    }
+
+    /// The application has nothing to send although the window has room.
+    pub(crate) fn set_app_limited(&mut self, _now: Instant) {
+        self.pace_at = Instant::MAX;
+        let in_flight = self.in_flight();
+        if let Some(rates) = &mut self.flight.rates {
+            rates.sampler.set_app_limited(in_flight);
+        }
     }
 
     /// Bytes that are in the network, as far as is known.
     #[inline]
     pub(crate) fn in_flight(&self) -> u64 {
-        self.in_flight
+        self.flight.in_flight.saturating_sub(self.reno_left)
     }
 
     /// Retransmission time-outs in a row without an acknowledgement of new data (RFC 9293 3.8.3).
@@ -270,84 +483,56 @@ impl Recovery {
         self.timeouts
     }
 
-    /// The retransmission time-out with its backoff.
-    pub(crate) fn rto(&self) -> Duration {
-        let base = match self.rtt.smoothed() {
-            Some(_) => self.rtt.rto(self.config.min_rto.max(GRANULARITY)),
-            None => self.config.initial_rto,
-        };
-        let factor = 1u32 << self.timeouts.min(16);
-        base.saturating_mul(factor).min(self.config.max_rto)
-    }
-
     /// When the oldest unacknowledged byte was first sent: user time-outs count from here.
     pub(crate) fn first_unacked_at(&self) -> Option<Instant> {
-        self.records.front().map(|record| record.sent_at)
+        self.flight.records.front().map(|record| record.sent_at)
     }
 
-    /// The path takes only segments of `smss` bytes, said by ICMP: what is larger and in flight is
-    /// sent again at once, and the window stays (RFC 1191 section 6.4, RFC 8201 section 4).
-    pub(crate) fn on_packet_too_big(&mut self, now: Instant, smss: u32, send: &mut SendBuffer) {
-        self.on_mtu(now, smss);
-        send.reset_all_unacked();
-        self.in_flight = 0;
-    }
-
-    /// Full segments were lost again and again while smaller ones were not: a path that drops what
-    /// is too big without a word (RFC 2923 section 2.1, RFC 4821 section 7.7).
-    pub(crate) fn suspects_black_hole(&self) -> bool {
-        self.timeouts >= 3
-    }
-
-    /// A round trip that the connection measured by itself, such as that of a SYN cookie.
-    pub(crate) fn on_handshake_rtt(&mut self, _now: Instant, sample: Duration) {
-        self.rtt.update(sample, Duration::ZERO);
-    }
-
-    /// The SYN or SYN,ACK had to be repeated so often, and recovery was not asked to do it: the
-    /// first time-out is 3 s, and after more than one repeat the initial window is one segment
-    /// (RFC 6298 5.7, RFC 6928 section 2).
-    pub(crate) fn on_syn_retransmitted(&mut self, now: Instant, times: u32) {
-        if times > 0 {
-            self.config.initial_rto = self.config.initial_rto.max(Duration::from_secs(3));
-        }
-        if times > 1 {
-            let mut built = Config::new(u64::from(self.config.smss), self.config.seed);
-            built.initial_window = Some(u64::from(self.config.smss));
-            self.controller = self.config.algorithm.with_config(now, &built);
-        }
-    }
-
-    /// The application has nothing to send although the window has room.
-    pub(crate) fn set_app_limited(&mut self, _now: Instant) {
-        self.pace_at = None;
+    /// How long RACK waits for what may only be reordered.
+    fn reordering_window(&self) -> Duration {
+        let is_recovering = self.phase != Phase::Open;
+        let sacked = self.flight.sacked_cells();
+        self.rack
+            .reordering_window(&self.rtt, is_recovering, sacked)
     }
 
     /// The connection is quiet: memory that is not in use goes back.
     pub(crate) fn release_memory(&mut self) {
-        self.records.shrink_to_fit();
+        self.flight.release();
+        if self.phase == Phase::Open {
+            self.episode = None;
+        }
     }
 
     /// What `ss -ti` would show.
     pub(crate) fn stats(&self) -> RecoveryStats {
+        let is_disordered = self.flight.sacked() > 0 || self.dup_acks > 0;
         RecoveryStats {
             algorithm: self.controller.name(),
-            phase: "open",
+            phase: match self.phase {
+                Phase::Open if is_disordered => "disorder",
+                Phase::Open => "open",
+                Phase::Recovery => "recovery",
+                Phase::Loss => "loss",
+            },
             state: self.controller.state(),
-            window: self.controller.window(),
+            window: self.window(),
             ssthresh: self.controller.ssthresh(),
-            in_flight: self.in_flight,
+            in_flight: self.in_flight(),
             rtt: self.rtt.smoothed(),
             rttvar: self.rtt.variance(),
             min_rtt: self.rtt.min(),
             rto: self.rto(),
-            reordering_window: Duration::ZERO,
-            pacing_rate: self.controller.pacing_rate(&self.rtt),
-            lost: 0,
-            retransmitted: 0,
-            timeouts: u64::from(self.timeouts),
-            probes: 0,
-            undone: 0,
+            reordering_window: self.reordering_window(),
+            pacing_rate: self
+                .controller
+                .pacing_rate(&self.rtt)
+                .filter(|_| self.is_paced()),
+            lost: self.counters.lost,
+            retransmitted: self.counters.retransmitted,
+            timeouts: self.counters.timeouts.into(),
+            probes: self.counters.probes.into(),
+            undone: self.counters.undone.into(),
         }
     }
 }
@@ -357,4 +542,10 @@ pub(crate) fn initial_window(smss: u32) -> u64 {
     let smss = u64::from(smss);
     smss.saturating_mul(10)
         .min(smss.saturating_mul(2).max(14_600))
+}
+
+fn controller(now: Instant, algorithm: Algorithm, smss: u32, seed: u64) -> Box<dyn Controller> {
+    let mut config = Config::new(u64::from(smss), seed);
+    config.initial_window = Some(initial_window(smss));
+    algorithm.with_config(now, &config)
 }
