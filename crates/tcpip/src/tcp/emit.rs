@@ -165,7 +165,7 @@ impl Connection {
         let challenge = core::mem::take(&mut self.challenge.is_due);
         let trigger = challenge.then_some("challenge_ack");
         for _ in 0..repeats {
-            self.emit_bare(cx, sink, self.send.nxt, trigger);
+            self.emit_bare(cx, sink, self.send.acceptable(), trigger);
         }
     }
 
@@ -190,7 +190,7 @@ impl Connection {
             self.emit_reset(cx, sink, Flags::RST, sequence, 0);
         }
         if core::mem::take(&mut self.reset_due) {
-            let sequence = seq::wire(self.numbers.iss, self.send.nxt);
+            let sequence = seq::wire(self.numbers.iss, self.send.acceptable());
             let ack = self.receive.wire_next();
             self.emit_reset(cx, sink, Flags::RST | Flags::ACK, sequence, ack);
         }

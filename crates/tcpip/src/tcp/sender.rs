@@ -70,6 +70,14 @@ impl Sender {
         self.right.saturating_sub(self.una)
     }
 
+    /// The number of a segment without data: SND.NXT, or the window's edge where what was sent lies
+    /// beyond it, as a probe's byte does. A peer whose window is closed takes nothing but that (RFC
+    /// 9293 3.4), not even the news that our window has opened, and both would wait for ever.
+    #[inline]
+    pub(super) fn acceptable(&self) -> u64 {
+        self.nxt.min(self.right.max(self.una))
+    }
+
     /// True when something sent is not acknowledged.
     #[inline]
     pub(super) fn is_outstanding(&self) -> bool {

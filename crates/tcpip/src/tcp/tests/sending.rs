@@ -196,6 +196,25 @@ fn a_closed_window_is_probed_for_ever() {
     assert_eq!(sent, pattern(0..5000));
 }
 
+// T58, RFC 9293 3.4: with a probe on its way into a closed window, an ACK bears the only number that the
+// peer takes.
+#[test]
+fn an_ack_beside_a_probe_lies_inside_the_closed_window() {
+    let mut host = Host::open(plain());
+    host.write(b"abc");
+    host.receive(&In::new(ACK).ack(4).window(0));
+    host.write(b"more");
+    host.take();
+    let (wait, _) = host.next_timer().unwrap();
+    host.pass(wait);
+    let probe = host.take_one();
+    assert_eq!((probe.seq, probe.data.len()), (4, 1));
+    // Something to be acknowledged at once: a segment below the window.
+    host.receive(&In::new(ACK).seq(0).ack(4).window(0).data(b"x"));
+    let ack = host.take_one();
+    assert_eq!((ack.seq, ack.data.len()), (4, 0));
+}
+
 // T57: a probe that was taken is not sent again.
 #[test]
 fn the_byte_of_a_probe_counts_when_it_is_acknowledged() {
