@@ -295,8 +295,7 @@ impl Stack {
     /// sleeps is woken after a call only then. It may be true in vain, and is never false in vain. O(1).
     #[must_use]
     pub fn wants_transmit(&self) -> bool {
-        // Nothing sends yet: transports that do say so here, and so does the internet layer.
-        false
+        self.tcp.wants_transmit() || self.udp.wants_transmit() || self.ip.wants_transmit()
     }
 
     /// What the stack counted and holds.

@@ -146,6 +146,17 @@ impl Connection {
         self.nothing_to_read().map(|()| 0)
     }
 
+    /// Whether a read would bring something now: bytes, or the end. Takes nothing.
+    ///
+    /// # Errors
+    /// [`ReadError`], as `read`; `Readable` follows [`ReadError::Blocked`].
+    pub(crate) fn check_readable(&mut self) -> Result<(), ReadError> {
+        if self.receive.assembler.readable() > 0 {
+            return Ok(());
+        }
+        self.nothing_to_read()
+    }
+
     /// The end, or why there is nothing.
     fn nothing_to_read(&mut self) -> Result<(), ReadError> {
         if self.receive.stopped {

@@ -124,11 +124,9 @@ impl TcpConfig {
             check_range("mss", u64::from(mss), least, u64::from(u16::MAX))?;
         }
         check_range("hop_limit", u64::from(self.hop_limit), 1, 255)?;
-        let delay = nanos(self.delayed_ack);
-        check_range("delayed_ack", delay, 0, nanos(MOST_DELAYED_ACK))?;
+        check_delayed_ack(self.delayed_ack)?;
         check_range("min_rto", nanos(self.min_rto), 1_000_000, 60 * SECOND)?;
-        let timeout = nanos(self.user_timeout);
-        check_range("user_timeout", timeout, 100_000_000, 30 * DAY)?;
+        check_user_timeout(self.user_timeout)?;
         check_range("syn_timeout", nanos(self.syn_timeout), 1_000_000, DAY)?;
         let wait = nanos(self.fin_wait_timeout);
         check_range("fin_wait_timeout", wait, 0, DAY)?;
@@ -209,4 +207,35 @@ pub enum Setting {
     ReceiveWindow(u64),
     /// [`TcpConfig::hop_limit`].
     HopLimit(u8),
+}
+
+impl Setting {
+    /// Checks the figure as [`TcpConfig::validate`] does.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] with the field's name and what it may be; times in nanoseconds.
+    pub fn validate(&self) -> Result<(), OutOfRange> {
+        match *self {
+            Setting::NoDelay(_) | Setting::Linger(_) | Setting::KeepAlive(None) => Ok(()),
+            Setting::KeepAlive(Some(keepalive)) => keepalive.validate(),
+            Setting::UserTimeout(timeout) => check_user_timeout(timeout),
+            Setting::DelayedAck(delay) => check_delayed_ack(delay),
+            Setting::SendBuffer(bytes) => {
+                check_range("send_buffer.max", bytes, LEAST_BUFFER, MOST_WINDOW)
+            }
+            Setting::ReceiveWindow(bytes) => {
+                check_range("receive_window.max", bytes, LEAST_BUFFER, MOST_WINDOW)
+            }
+            Setting::HopLimit(limit) => check_range("hop_limit", u64::from(limit), 1, 255),
+        }
+    }
+}
+
+fn check_user_timeout(timeout: Duration) -> Result<(), OutOfRange> {
+    const MONTH: u64 = 30 * 86_400 * 1_000_000_000;
+    check_range("user_timeout", nanos(timeout), 100_000_000, MONTH)
+}
+
+fn check_delayed_ack(delay: Duration) -> Result<(), OutOfRange> {
+    check_range("delayed_ack", nanos(delay), 0, nanos(MOST_DELAYED_ACK))
 }

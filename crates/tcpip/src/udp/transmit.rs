@@ -12,6 +12,12 @@ use crate::wire::protocol;
 use crate::wire::udp::{CHECKSUM_OFFSET, HEADER_LEN, Header, checksum_field};
 
 impl Sockets {
+    /// Whether there may be something to send.
+    #[inline]
+    pub(crate) fn wants_transmit(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// Fills the batch. True when there is more than fits.
     pub(crate) fn poll_transmit(&mut self, host: &mut Host<'_>, out: &mut TransmitBuf) -> bool {
         while !out.is_full()

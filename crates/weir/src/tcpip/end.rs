@@ -9,7 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::ReadBuf;
 use weir_core::time::Instant;
-use weir_tcpip::{KeepAlive, ReadError, Setting, State as TcpState, TcpKey, TcpStats, WriteError};
+use weir_tcpip::{
+    CloseCause, KeepAlive, ReadError, Setting, State as TcpState, TcpKey, TcpStats, WriteError,
+};
 
 use super::error::TcpError;
 use super::shared::{Handle, State};
@@ -32,7 +34,7 @@ impl End {
 
     /// Ready once the connection stands, or with the reason why it does not.
     pub(super) fn poll_connected(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.call(|state, now| {
+        self.call(|state, _| {
             match state.engine.tcp_state(self.key) {
                 Some(TcpState::SynSent | TcpState::SynReceived) if state.over.is_none() => {
                     state.wait_tcp(self.key, Half::Write, cx);
@@ -41,14 +43,13 @@ impl End {
                 Some(TcpState::SynSent | TcpState::SynReceived | TcpState::Closed) | None => {}
                 Some(_) => return Poll::Ready(Ok(())),
             }
-            // Whatever ended it is what a read is told.
-            let cause = match state.engine.tcp_read(now, self.key, 0) {
-                Err(ReadError::Closed(cause)) => TcpError::Closed(cause),
-                // It stood, and the peer has ended it since.
-                Ok(_) => return Poll::Ready(Ok(())),
-                Err(_) => unknown(state),
+            let error = match state.engine.tcp_close_cause(self.key) {
+                // It stood, and both sides have ended it since.
+                Some(CloseCause::Finished) => return Poll::Ready(Ok(())),
+                Some(cause) => TcpError::Closed(cause),
+                None => unknown(state),
             };
-            Poll::Ready(Err(cause.into()))
+            Poll::Ready(Err(error.into()))
         })
     }
 
@@ -90,10 +91,12 @@ impl End {
 
     /// Ready when a read would bring something, the end or an error among it.
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.call(|state, now| match state.engine.tcp_read(now, self.key, 0) {
-            Err(ReadError::Blocked) => self.read(state, cx, Err(ReadError::Blocked)),
-            _ => Poll::Ready(Ok(())),
-        })
+        self.call(
+            |state, now| match state.engine.tcp_readable(now, self.key) {
+                Err(ReadError::Blocked) => self.read(state, cx, Err(ReadError::Blocked)),
+                _ => Poll::Ready(Ok(())),
+            },
+        )
     }
 
     pub(super) fn poll_write_chunk(
@@ -219,7 +222,9 @@ impl End {
                 state.wait_tcp(self.key, Half::Write, cx);
                 return Poll::Pending;
             }
-            (Err(WriteError::Finished), None) => TcpError::Finished,
+            (Err(WriteError::Finished | WriteError::Closed(CloseCause::Finished)), None) => {
+                TcpError::Finished
+            }
             (Err(WriteError::Closed(cause)), None) => TcpError::Closed(cause),
             (Err(_), None) => unknown(state),
         };

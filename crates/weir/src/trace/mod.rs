@@ -17,6 +17,7 @@
 
 mod clock;
 mod datagrams;
+mod frames;
 mod log;
 mod pcap;
 mod qlog;
@@ -33,8 +34,9 @@ use std::time::SystemTime;
 use weir_core::trace::{Level, Sink};
 
 use crate::builder::Builder;
-use crate::observe::{ConnectionInfo, DatagramTap, Observer, Tap};
+use crate::observe::{ConnectionInfo, DatagramTap, DeviceInfo, FrameTap, Observer, StackInfo, Tap};
 use datagrams::PcapDatagramTap;
+use frames::PcapFrameTap;
 use log::LogSink;
 pub use log::{EVENTS, FRAMES};
 use pcap::{Capture, PcapTap};
@@ -190,6 +192,32 @@ impl Observer for Instruments {
         Some(Box::new(PcapDatagramTap::new(capture)))
     }
 
+    fn stack_sinks(&self, stack: &StackInfo<'_>) -> Vec<Box<dyn Sink>> {
+        let inner = &*self.inner;
+        let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+        let heard = |level| LogSink::is_heard(level);
+        if inner.log && (heard(Level::Event) || heard(Level::Frame)) {
+            sinks.push(Box::new(LogSink::new(stack.name.to_owned())));
+        }
+        if let (Some(dir), Some(spool)) = (&inner.qlog, &inner.spool) {
+            let number = inner.numbers.fetch_add(1, Ordering::Relaxed);
+            let title = format!("TCP/IP stack {}", stack.name);
+            sinks.push(Box::new(inner.log_file(
+                spool,
+                dir,
+                number,
+                "network",
+                ("tcp", &title),
+            )));
+        }
+        sinks
+    }
+
+    fn frame_tap(&self, device: &DeviceInfo<'_>) -> Option<Box<dyn FrameTap>> {
+        let capture = Arc::clone(self.inner.capture.as_ref()?);
+        Some(Box::new(PcapFrameTap::new(capture, device)))
+    }
+
     fn wants_secrets(&self) -> bool {
         self.inner.capture.is_some()
     }
@@ -209,16 +237,11 @@ impl Inner {
         number: u64,
         connection: &ConnectionInfo,
     ) -> QlogSink {
-        let now = SystemTime::now();
         let role = if connection.dialled {
             "client"
         } else {
             "server"
         };
-        let process = std::process::id();
-        // No colons: not every file system takes them.
-        let time = clock::rfc3339(now).replace(':', "");
-        let path = dir.join(format!("{time}_{process}_{number}_{role}.sqlog"));
         let mut title = format!("{} ", connection.local_addr);
         title.push_str(if connection.dialled { "to" } else { "from" });
         title.push_str(&format!(
@@ -228,16 +251,33 @@ impl Inner {
         if let Some(peer) = &connection.peer {
             title.push_str(&format!(", peer {peer}"));
         }
+        let family = match connection.via.as_str() {
+            "quic" => "quic",
+            _ => "yamux",
+        };
+        self.log_file(spool, dir, number, role, (family, &title))
+    }
+
+    /// A qlog file of its own; `what` are the family of its events and its title.
+    fn log_file(
+        &self,
+        spool: &Spool,
+        dir: &Path,
+        number: u64,
+        role: &'static str,
+        (family, title): (&'static str, &str),
+    ) -> QlogSink {
+        let now = SystemTime::now();
+        let process = std::process::id();
+        // No colons: not every file system takes them.
+        let time = clock::rfc3339(now).replace(':', "");
+        let path = dir.join(format!("{time}_{process}_{number}_{role}.sqlog"));
         let group = format!("{process}-{}", clock::rfc3339(self.began));
         let head = Head {
             vantage_point: role,
-            title: &title,
+            title,
             group: &group,
-            family: if connection.via.as_str() == "quic" {
-                "quic"
-            } else {
-                "yamux"
-            },
+            family,
         };
         QlogSink::new(spool, &path, &head, now)
     }

@@ -30,6 +30,8 @@ pub(super) struct Capture {
     file: SpoolFile,
     /// Client randoms, in hexadecimal, of connections whose traffic secrets are in the file.
     ready: Mutex<HashSet<String>>,
+    /// Interfaces described so far: connections and datagrams are on the first.
+    interfaces: Mutex<u32>,
 }
 
 impl Capture {
@@ -42,7 +44,25 @@ impl Capture {
         Self {
             file,
             ready: Mutex::new(HashSet::new()),
+            interfaces: Mutex::new(1),
         }
+    }
+
+    /// Describes one more interface; its number.
+    pub(super) fn interface(&self, linktype: u16, name: &str) -> u32 {
+        // Held while the block is written: numbers follow the order of the blocks.
+        let mut count = self
+            .interfaces
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let number = *count;
+        if self
+            .file
+            .append(|out| pcapng::interface(out, linktype, name))
+        {
+            *count = count.saturating_add(1);
+        }
+        number
     }
 
     /// Puts a line of a key log into the capture.

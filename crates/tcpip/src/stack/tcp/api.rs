@@ -14,7 +14,7 @@ use crate::stack::{
 };
 use crate::tcp::connection::Connection;
 use crate::tcp::interface::Context;
-use crate::tcp::{ReadError, Setting, State, TcpStats, WriteError};
+use crate::tcp::{CloseCause, ReadError, Setting, State, TcpStats, WriteError};
 
 impl Stack {
     /// Takes connections to `local`. An unspecified address stands for all of the stack's (of IPv6:
@@ -161,6 +161,22 @@ impl Stack {
         read.unwrap_or(Err(ReadError::Unknown))
     }
 
+    /// Whether a read would bring something now: bytes, or the end. Takes nothing.
+    ///
+    /// # Errors
+    /// [`ReadError`], as [`tcp_read`](Stack::tcp_read).
+    pub fn tcp_readable(&mut self, now: Instant, key: TcpKey) -> Result<(), ReadError> {
+        self.on_connection(now, key, |it, _| it.check_readable())
+            .unwrap_or(Err(ReadError::Unknown))
+    }
+
+    /// Why the connection is over; `None` while it is not.
+    #[must_use]
+    pub fn tcp_close_cause(&self, key: TcpKey) -> Option<CloseCause> {
+        let entry = self.tcp.connections.get(key.0)?;
+        entry.connection.close_cause()
+    }
+
     /// No more will be written: FIN follows the last byte (T115). What the peer sends can be read on.
     pub fn tcp_finish(&mut self, now: Instant, key: TcpKey) {
         let _known = self.on_connection(now, key, |it, cx| it.finish(cx));
@@ -195,6 +211,7 @@ impl Stack {
         key: TcpKey,
         setting: Setting,
     ) -> Result<(), OutOfRange> {
+        setting.validate()?;
         let _known = self.on_connection(now, key, |it, cx| it.configure(cx, setting));
         Ok(())
     }

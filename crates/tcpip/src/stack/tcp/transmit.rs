@@ -17,6 +17,12 @@ pub(crate) struct Reply {
 }
 
 impl Tcp {
+    /// Whether there may be something to send.
+    #[inline]
+    pub(crate) fn wants_transmit(&self) -> bool {
+        !self.ready.is_empty() || !self.touched.is_empty() || !self.replies.is_empty()
+    }
+
     /// Fills the batch. True when there is more than fits.
     pub(crate) fn poll_transmit(&mut self, host: &mut Host<'_>, out: &mut TransmitBuf) -> bool {
         self.send_replies(host, out);
