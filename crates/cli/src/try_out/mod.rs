@@ -14,16 +14,53 @@ use bytes::Bytes;
 use clap::Args;
 use pair::Pair;
 use serde::Serialize;
+use std::fmt;
 use std::time::Duration;
 use visit::{Visit, Wrong};
 use weir::Via;
 
 /// The ways that are tried, a row of the table for each.
-const ROWS: &[Via] = &[Via::Quic, Via::Yamux];
+const ROWS: &[Way] = &[
+    Way::new(Via::Quic, Net::System),
+    Way::new(Via::Yamux, Net::System),
+    Way::new(Via::Quic, Net::Own),
+    Way::new(Via::Yamux, Net::Own),
+];
 /// Bytes of the object that is downloaded and of the one that is uploaded.
 const OBJECT: usize = 64 << 20;
 /// A row that takes longer than this has failed.
 const ROW_LIMIT: Duration = Duration::from_secs(30);
+
+/// A way to carry streams, and what carries that.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    via: Via,
+    net: Net,
+}
+
+/// Whose sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Net {
+    /// The system's, on loopback.
+    System,
+    /// Those of two stacks of our own, with a cable in memory between them.
+    Own,
+}
+
+impl Way {
+    const fn new(via: Via, net: Net) -> Self {
+        Self { via, net }
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.net {
+            Net::System => write!(f, "{}", self.via),
+            Net::Own => write!(f, "{} over weir-tcpip", self.via),
+        }
+    }
+}
 
 /// `weir try`
 #[derive(Debug, Args)]
@@ -88,15 +125,15 @@ async fn try_all(args: &TryArgs) -> Outcome {
         "CPU per GiB",
     ]);
     let mut failed = Vec::new();
-    for via in ROWS {
-        let trying = try_one(*via, &instruments, &objects);
+    for way in ROWS {
+        let trying = try_one(*way, &instruments, &objects);
         let row = match tokio::time::timeout(ROW_LIMIT, trying).await {
             Ok(Ok(row)) => row,
-            Ok(Err(wrong)) => Row::failed(*via, wrong),
-            Err(_) => Row::failed(*via, format!("not done within {}", units::time(ROW_LIMIT))),
+            Ok(Err(wrong)) => Row::failed(*way, wrong),
+            Err(_) => Row::failed(*way, format!("not done within {}", units::time(ROW_LIMIT))),
         };
         if let Some(error) = &row.error {
-            failed.push(format!("via {via}: {error}"));
+            failed.push(format!("via {way}: {error}"));
         }
         if args.common.json {
             json_line(&row);
@@ -117,14 +154,14 @@ async fn try_all(args: &TryArgs) -> Outcome {
 }
 
 async fn try_one(
-    via: Via,
+    way: Way,
     instruments: &link::Instruments,
     (object, upload): &(Bytes, Bytes),
 ) -> Result<Row, Wrong> {
     let origin = origin::Origin::start(object.clone())
         .await
         .map_err(|error| format!("no web server on loopback: {error}"))?;
-    let pair = Pair::start(via, instruments, origin.addr()).await?;
+    let pair = Pair::start(way, instruments, origin.addr()).await?;
     let connect = pair.connect_time().await?;
     let mut visit = Visit::connect(pair.forwarded(), upload.clone()).await?;
     let trips = visit.round_trips().await?;
@@ -136,7 +173,7 @@ async fn try_one(
     let bytes = down.bytes + up.bytes;
     let cpu = (down.cpu + up.cpu).as_secs_f64();
     Ok(Row {
-        via: via.to_string(),
+        via: way.to_string(),
         ok: true,
         connect_ms: Some(connect.as_secs_f64() * 1e3),
         rtt_p50_us: percentile(&trips, 50),
@@ -156,9 +193,9 @@ fn percentile(sorted: &[Duration], percent: usize) -> Option<f64> {
 }
 
 impl Row {
-    fn failed(via: Via, error: Wrong) -> Self {
+    fn failed(way: Way, error: Wrong) -> Self {
         Self {
-            via: via.to_string(),
+            via: way.to_string(),
             ok: false,
             connect_ms: None,
             rtt_p50_us: None,

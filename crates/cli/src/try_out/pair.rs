@@ -1,15 +1,17 @@
 //! Two peers of this process with a tunnel between them.
 
 use super::visit::Wrong;
+use super::{Net, Way};
 use crate::link::{self, Instruments};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
+use weir::tcpip::{Capabilities, Cidr, Interface, Medium, Memory, Segmentation, Stack};
 use weir::tunnel::{
     AllowPeers, AllowTo, ClientConfig, LocalForward, ServerConfig, Shutdown, TunnelClient,
     TunnelServer,
 };
-use weir::{Endpoint, Target, Via};
+use weir::{Endpoint, Target};
 
 /// How often a connection is dialled to find out how long that takes.
 const DIALS: usize = 5;
@@ -30,19 +32,21 @@ pub(super) struct Pair {
 impl Pair {
     /// A tunnel with one forward, from a free port of loopback to `origin`.
     pub(super) async fn start(
-        via: Via,
+        way: Way,
         instruments: &Instruments,
         origin: SocketAddr,
     ) -> Result<Self, Wrong> {
         let words = |error: &dyn std::fmt::Display| error.to_string();
-        let server = link::builder(via, instruments)
-            .bind("127.0.0.1:0")
-            .await
-            .map_err(|e| words(&e))?;
-        let client = link::builder(via, instruments)
-            .client()
-            .await
-            .map_err(|e| words(&e))?;
+        let mut listening = link::builder(way.via, instruments);
+        let mut dialling = link::builder(way.via, instruments);
+        let mut address = "127.0.0.1:0";
+        if way.net == Net::Own {
+            let (ours, theirs) = stacks(instruments)?;
+            (listening, dialling) = (listening.over(&ours), dialling.over(&theirs));
+            address = "10.0.0.1:0";
+        }
+        let server = listening.bind(address).await.map_err(|e| words(&e))?;
+        let client = dialling.client().await.map_err(|e| words(&e))?;
         let mut peers = AllowPeers::none();
         peers.add(client.peer_id());
         let mut allowed = ServerConfig::default();
@@ -117,4 +121,30 @@ impl Pair {
             let _ = tokio::time::timeout(END, endpoint.wait_idle()).await;
         }
     }
+}
+
+/// Two hosts, 10.0.0.1 and 10.0.0.2, with a cable in memory between them: packets of 1,500 bytes, with
+/// the offloads that a TUN device has.
+fn stacks(instruments: &Instruments) -> Result<(Stack, Stack), Wrong> {
+    let capabilities = Capabilities {
+        checksum_offload: true,
+        segmentation: Segmentation {
+            tcp4: true,
+            tcp6: true,
+            udp: true,
+            max_bytes: 65_535,
+        },
+        ..Capabilities::plain(Medium::Ip, 1500)
+    };
+    let (ours, theirs) = Memory::pair(capabilities);
+    let start = |device: Memory, name: &str, address: &str| {
+        let address: Cidr = address.parse().map_err(|e| format!("{e}"))?;
+        let interface = Interface::new().address(address);
+        let builder = Stack::builder().device(device, interface).name(name);
+        let started = instruments.attach_to_stack(builder).start();
+        started.map_err(|error| error.to_string())
+    };
+    let ours = start(ours, "listening", "10.0.0.1/24")?;
+    let theirs = start(theirs, "dialling", "10.0.0.2/24")?;
+    Ok((ours, theirs))
 }

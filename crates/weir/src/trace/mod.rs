@@ -35,6 +35,7 @@ use weir_core::trace::{Level, Sink};
 
 use crate::builder::Builder;
 use crate::observe::{ConnectionInfo, DatagramTap, DeviceInfo, FrameTap, Observer, StackInfo, Tap};
+use crate::tcpip::StackBuilder;
 use datagrams::PcapDatagramTap;
 use frames::PcapFrameTap;
 use log::LogSink;
@@ -151,6 +152,12 @@ impl Instruments {
             Some(path) => builder.key_log(path),
             None => builder,
         }
+    }
+
+    /// Puts the instruments on the stack that `builder` makes.
+    #[must_use]
+    pub fn attach_to_stack(&self, builder: StackBuilder) -> StackBuilder {
+        builder.observer(Arc::new(self.clone()))
     }
 
     /// Writes out what is still in memory. Connections that go on are not recorded any further.
