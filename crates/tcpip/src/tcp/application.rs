@@ -178,7 +178,10 @@ impl Connection {
         let receive = &mut self.receive;
         receive.window.on_consumed(bytes as u64);
         let config = &self.config.receive_window;
-        let rtt = self.seen.rtt;
+        // The window doubles when a whole one is read in two round trips. A sixteenth of it is never
+        // told, and ACKs come late: without a margin a reader held by the window alone would just
+        // miss that.
+        let rtt = self.seen.rtt.map(|rtt| rtt.saturating_add(rtt / 2));
         // What it announces is told in the next segment, as `Receiver::advertise` sees fit.
         let _told = receive
             .window

@@ -1,0 +1,146 @@
+//! How streams move between two stacks: round trips, windows, acknowledgements, memory.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panic"
+)]
+
+mod pair;
+
+use pair::{MILLI, Pair, Wire, pattern};
+use weir_core::time::Duration;
+use weir_tcpip::{ConnectConfig, ListenConfig, Setting, TcpKey};
+
+/// A pair over a link of 10 ms each way, and a connection over it.
+fn far(wire: &Wire) -> (Pair, TcpKey, TcpKey) {
+    let mut pair = Pair::new(wire);
+    pair.delay = 10 * MILLI;
+    let listener = pair.listen(ListenConfig::default());
+    let a = pair.dial(ConnectConfig::default());
+    pair.run(100 * MILLI);
+    let b = pair.b.stack.tcp_accept(pair.now, listener).unwrap();
+    (pair, a, b)
+}
+
+/// Runs until B has `bytes` more, in steps of a millisecond, and returns how long it took.
+fn until(pair: &mut Pair, bytes: usize, mut got: impl FnMut(&mut Pair) -> usize) -> Duration {
+    let begun = pair.now;
+    let mut all = 0;
+    while all < bytes {
+        pair.run(MILLI);
+        all += got(pair);
+        let took = pair.now.saturating_duration_since(begun);
+        assert!(took < Duration::from_secs(100), "stands still at {all}");
+    }
+    pair.now.saturating_duration_since(begun)
+}
+
+// T61, T63, T65: a request and its answer take a round trip each, whatever their sizes: neither
+// Nagle nor a delayed ACK adds to it.
+#[test]
+fn requests_and_answers_take_a_round_trip() {
+    for (question, answer) in [(1, 1), (100, 1024), (1024, 100), (3000, 5000), (1448, 1449)] {
+        let (mut pair, a, b) = far(&Wire::default());
+        for round in 0..30 {
+            let begun = pair.now;
+            let out = pattern(question);
+            pair.a.stack.tcp_write_slice(pair.now, a, &out).unwrap();
+            until(&mut pair, question, |pair| {
+                pair.b.read_all(pair.now, b).0.len()
+            });
+            let out = pattern(answer);
+            pair.b.stack.tcp_write_slice(pair.now, b, &out).unwrap();
+            until(&mut pair, answer, |pair| {
+                pair.a.read_all(pair.now, a).0.len()
+            });
+            let took = pair.now.saturating_duration_since(begun);
+            assert!(
+                took <= 22 * MILLI,
+                "{question}, {answer}: {took:?} in round {round}"
+            );
+        }
+        // An answer carries the ACK of the question: two segments a round, and few more.
+        let stats = pair.a.stack.tcp_stats(pair.now, a).unwrap();
+        let data = stats.data_segments_out + stats.data_segments_in;
+        assert!(
+            stats.segments_out + stats.segments_in <= data + 30,
+            "{stats:#?}"
+        );
+    }
+}
+
+// T69, T70, T159: both windows open until the path is full.
+#[test]
+fn a_long_transfer_fills_the_path() {
+    for offload in [false, true] {
+        let wire = Wire {
+            offload,
+            ..Wire::default()
+        };
+        let (mut pair, a, b) = far(&wire);
+        let mut data = pattern(40_000_000);
+        let len = data.len();
+        let took = until(&mut pair, len, |pair| {
+            while !data.is_empty() && pair.a.stack.tcp_write(pair.now, a, &mut data).is_ok() {}
+            pair.b.read_all(pair.now, b).0.len()
+        });
+        let stats = pair.a.stack.tcp_stats(pair.now, a).unwrap();
+        let peer = pair.b.stack.tcp_stats(pair.now, b).unwrap();
+        println!("offload {offload}: {took:?} {stats:#?} {peer:#?}");
+        // 40 MB with at most 4 MiB a round trip are 10 of them, after those of slow start.
+        assert!(took < 800 * MILLI, "{took:?}");
+        assert_eq!(stats.retransmissions, 0);
+        assert_eq!(peer.receive_window_size, 6 << 20);
+        assert!(peer.segments_out < stats.data_segments_out * 6 / 10);
+    }
+}
+
+// T54, T59: a reader that takes little at a time holds the sender back and loses nothing.
+#[test]
+fn a_slow_reader_holds_the_sender_back() {
+    let (mut pair, a, b) = far(&Wire::default());
+    let small = Setting::ReceiveWindow(70 << 10);
+    pair.b.stack.tcp_configure(pair.now, b, small).unwrap();
+    let mut data = pattern(500_000);
+    let len = data.len();
+    let mut most = 0;
+    let took = until(&mut pair, len, |pair| {
+        while !data.is_empty() && pair.a.stack.tcp_write(pair.now, a, &mut data).is_ok() {}
+        let unread = pair.b.stack.tcp_stats(pair.now, b).unwrap().unread;
+        most = most.max(unread);
+        let read = pair.b.stack.tcp_read(pair.now, b, 1000);
+        read.map_or(0, |bytes| bytes.map_or(0, |bytes| bytes.len()))
+    });
+    // 1,000 bytes a millisecond.
+    assert!((500..700).contains(&took.as_millis()), "{took:?}");
+    assert!(most <= 70 << 10);
+    let stats = pair.a.stack.tcp_stats(pair.now, a).unwrap();
+    assert_eq!(stats.retransmissions, 0);
+}
+
+// T53: what an idle stack holds is what its connections cost, and no buffers.
+#[test]
+fn idle_connections_hold_no_buffers() {
+    let (mut pair, a, b) = far(&Wire::default());
+    let idle = pair.a.stack.stats().memory;
+    for _ in 0..5 {
+        let mut data = pattern(200_000);
+        until(&mut pair, 200_000, |pair| {
+            while !data.is_empty() && pair.a.stack.tcp_write(pair.now, a, &mut data).is_ok() {}
+            pair.b.read_all(pair.now, b).0.len()
+        });
+    }
+    pair.run(Duration::from_secs(60));
+    assert_eq!(pair.a.stack.stats().memory, idle);
+    println!("{} bytes", pair.b.stack.stats().memory);
+    let begun = pair.now;
+    pair.run(Duration::from_secs(3600));
+    // Nothing wakes up.
+    assert!(
+        pair.a
+            .stack
+            .poll_timeout()
+            .is_none_or(|(at, _)| at > begun + Duration::from_secs(3600))
+    );
+}
