@@ -60,13 +60,11 @@ fn requests_and_answers_take_a_round_trip() {
                 "{question}, {answer}: {took:?} in round {round}"
             );
         }
-        // An answer carries the ACK of the question: two segments a round, and few more.
+        // An answer carries the ACK of the question, unless that was two full segments.
         let stats = pair.a.stack.tcp_stats(pair.now, a).unwrap();
         let data = stats.data_segments_out + stats.data_segments_in;
-        assert!(
-            stats.segments_out + stats.segments_in <= data + 30,
-            "{stats:#?}"
-        );
+        let acks = stats.segments_out + stats.segments_in - data;
+        assert!(acks <= 6 || question + answer > 2896, "{acks} ACKs");
     }
 }
 
@@ -87,7 +85,6 @@ fn a_long_transfer_fills_the_path() {
         });
         let stats = pair.a.stack.tcp_stats(pair.now, a).unwrap();
         let peer = pair.b.stack.tcp_stats(pair.now, b).unwrap();
-        println!("offload {offload}: {took:?} {stats:#?} {peer:#?}");
         // 40 MB with at most 4 MiB a round trip are 10 of them, after those of slow start.
         assert!(took < 800 * MILLI, "{took:?}");
         assert_eq!(stats.retransmissions, 0);
@@ -133,7 +130,6 @@ fn idle_connections_hold_no_buffers() {
     }
     pair.run(Duration::from_secs(60));
     assert_eq!(pair.a.stack.stats().memory, idle);
-    println!("{} bytes", pair.b.stack.stats().memory);
     let begun = pair.now;
     pair.run(Duration::from_secs(3600));
     // Nothing wakes up.

@@ -2,12 +2,16 @@
 
 use weir_core::budget::Share;
 use weir_core::buf::Assembler;
+use weir_core::limits::LARGEST_CHUNK;
 use weir_core::window::RecvWindow;
 
 use super::reorder::OutOfOrder;
 use crate::limits::MOST_WINDOW;
 use crate::wire::seq;
 use crate::wire::tcp::{MAX_WINDOW_SHIFT, SackBlocks};
+
+/// Bytes acknowledged at once from which on a stream counts as in full flow.
+const FULL_FLOW: u64 = 8192;
 
 /// The variables of receiving. Offsets: 0 is the peer's SYN, data begins at 1.
 ///
@@ -199,7 +203,19 @@ impl Receiver {
     /// A segment with the blocks went out.
     #[inline]
     pub(super) fn on_acked(&mut self) {
-        self.acked = self.next();
+        let next = self.next();
+        let arrived = next.saturating_sub(self.acked);
+        if arrived > 0 {
+            // What came with one batch is likely to come with the next: a stream in full flow fills
+            // large chunks, and its reader gets large pieces.
+            let likely = if arrived >= FULL_FLOW {
+                LARGEST_CHUNK
+            } else {
+                0
+            };
+            self.assembler.expect(likely);
+            self.acked = next;
+        }
         if let Some(reorder) = &mut self.reorder {
             reorder.on_reported();
             if reorder.is_empty() {
