@@ -21,6 +21,10 @@ impl Recovery {
         chunks: &mut Chunks,
     ) -> Acked {
         let (before, was) = (self.flight.una, self.phase);
+        if self.is_starved && self.flight.rates.is_some() {
+            // The peer's window, too, says nothing of how fast the path is.
+            self.set_app_limited(now);
+        }
         let offset = ack.offset.max(before);
         let prior_in_flight = self.in_flight();
         let min_rtt = self.rtt.min().unwrap_or(Duration::ZERO);

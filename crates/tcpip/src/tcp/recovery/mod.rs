@@ -120,6 +120,8 @@ pub(crate) struct Recovery {
     needs_fin: bool,
     /// A time-out lets one segment go whatever is in flight.
     is_forced: bool,
+    /// The last batch was all that there was, or all that the peer's window took.
+    is_starved: bool,
     /// Doublings of the time-out.
     backoff: u8,
     /// Time-outs with a full segment at the front, none having been acknowledged since.
@@ -178,6 +180,7 @@ impl Recovery {
             needs_syn: false,
             needs_fin: false,
             is_forced: false,
+            is_starved: false,
             backoff: 0,
             black_hole: 0,
             syn_repeats: 0,
@@ -333,6 +336,7 @@ impl Recovery {
             bytes: room,
             blocked: None,
         };
+        self.is_starved = room >= wanted;
         if room < wanted {
             self.limited_before = self.flight.next;
             // Whole segments: a smaller one would only be more of them.
@@ -361,6 +365,7 @@ impl Recovery {
 
     fn held_back(&mut self, bytes: u64, at: Instant) -> Allowance {
         self.pace_at = at;
+        self.is_starved = false;
         self.limited_before = self.flight.next;
         Allowance {
             bytes,

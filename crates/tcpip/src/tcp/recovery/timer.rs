@@ -248,6 +248,7 @@ impl Recovery {
             .rtt
             .smoothed()
             .is_some_and(|smoothed| nanos(smoothed) >= super::MIN_PACED_RTT);
-        self.pacing && (long_enough || self.flight.rates.is_some())
+        // A model of the path is wrong without.
+        (self.pacing && long_enough) || self.flight.rates.is_some()
     }
 }
