@@ -139,6 +139,8 @@ pub const MAX_UDP_ERRORS: usize = 16;
 pub const UDP_CHUNK_BYTES: usize = 64 * 1024;
 /// Chunks that are kept for the next datagrams.
 pub const UDP_FREE_CHUNKS: usize = 16;
+/// How often a receive window that was grown is looked at when nothing is read.
+pub const WINDOW_PERIOD: Duration = Duration::from_secs(1);
 /// Ranges behind gaps that one connection remembers for SACK. Of more, data is kept all the same, but
 /// reported by its own segment only.
 pub const MAX_HELD_RANGES: usize = 128;

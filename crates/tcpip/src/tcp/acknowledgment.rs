@@ -121,7 +121,7 @@ impl Connection {
 
     /// The time since the segment was sent whose timestamp came back (RFC 7323 section 4.1).
     #[inline]
-    fn echoed(&self, cx: &Context<'_>, echo: u32) -> Option<Duration> {
+    pub(super) fn echoed(&self, cx: &Context<'_>, echo: u32) -> Option<Duration> {
         let elapsed = self.numbers.timestamp(cx.now).wrapping_sub(echo);
         // More than this connection is old: no echo of ours.
         let age = super::interface::ticks(cx.now.saturating_duration_since(self.begin.at));

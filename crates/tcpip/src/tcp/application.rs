@@ -5,11 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::config::Setting;
-use super::connection::Connection;
+use super::connection::{Connection, OwnTimer};
 use super::error::{ReadError, WriteError};
 use super::interface::Context;
 use super::state::State;
-use crate::limits::{LEAST_BUFFER, LEAST_SEND, MOST_WINDOW};
+use crate::limits::{LEAST_BUFFER, LEAST_SEND, MOST_WINDOW, WINDOW_PERIOD};
 
 impl Connection {
     /// Appends what fits of `data` to the send buffer and takes it off `data`. Returns how many
@@ -175,8 +175,18 @@ impl Connection {
     /// The reader took `bytes`: the window may open, and grow (T59, T69).
     #[inline]
     fn on_consumed(&mut self, cx: &mut Context<'_>, bytes: usize) {
+        self.receive.window.on_consumed(bytes as u64);
+        self.tune_window(cx);
+        if self.state.is_receiving() && self.receive.update_due(self.mss) {
+            self.acknowledge_now();
+        }
+    }
+
+    /// The window grows with what is read, and shrinks when that is little. A grown one is looked at
+    /// again when nothing arrives, so that an idle connection gives its memory back.
+    #[inline]
+    pub(super) fn tune_window(&mut self, cx: &mut Context<'_>) {
         let receive = &mut self.receive;
-        receive.window.on_consumed(bytes as u64);
         let config = &self.config.receive_window;
         // The window doubles when a whole one is read in two round trips. A sixteenth of it is never
         // told, and ACKs come late: without a margin a reader held by the window alone would just
@@ -186,8 +196,9 @@ impl Connection {
         let _told = receive
             .window
             .poll_update(cx.now, rtt, config, cx.budget, &mut receive.share);
-        if self.state.is_receiving() && self.receive.update_due(self.mss) {
-            self.acknowledge_now();
+        if receive.window.is_grown(config) {
+            let at = cx.now + WINDOW_PERIOD;
+            self.timers.set_if_stopped(OwnTimer::Window, at);
         }
     }
 

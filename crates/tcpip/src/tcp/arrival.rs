@@ -296,7 +296,11 @@ impl Connection {
     /// What an acknowledgement of our FIN, or of our SYN, does to the state (T116).
     pub(super) fn after_ack(&mut self, cx: &mut Context<'_>) {
         match self.state {
-            State::SynReceived if self.send.una > 0 => self.establish(cx),
+            State::SynReceived if self.send.una > 0 => {
+                self.establish(cx);
+                // With Fast Open the FIN may have been acknowledged along with the SYN.
+                self.after_ack(cx);
+            }
             State::FinWait1 if self.send.fin_acked() => {
                 self.set_state(cx, State::FinWait2, "FIN acknowledged");
                 self.arm_close(cx);

@@ -132,10 +132,12 @@ pub(super) enum OwnTimer {
     KeepAlive,
     /// Lingering, or waiting for the peer's FIN, is over.
     Close,
+    /// A receive window that was grown may be too large by now.
+    Window,
 }
 
 impl TimerKind for OwnTimer {
-    const COUNT: usize = 4;
+    const COUNT: usize = 5;
 
     #[inline]
     fn index(self) -> usize {
@@ -144,8 +146,9 @@ impl TimerKind for OwnTimer {
 
     #[inline]
     fn from_index(index: usize) -> Option<OwnTimer> {
-        use OwnTimer::{Close, DelayedAck, KeepAlive, Persist};
-        [DelayedAck, Persist, KeepAlive, Close].get(index).copied()
+        use OwnTimer::{Close, DelayedAck, KeepAlive, Persist, Window};
+        let all = [DelayedAck, Persist, KeepAlive, Close, Window];
+        all.get(index).copied()
     }
 }
 
@@ -212,6 +215,8 @@ impl Connection {
         connection.begin.is_passive = true;
         connection.begin.syn_due = false;
         connection.begin.syns = 1;
+        // The SYN,ACK went out some time ago: the timestamp that comes back is from then.
+        connection.begin.at = cx.now - connection.config.syn_timeout;
         let timestamps = ack.segment.options.timestamps.filter(|_| agreed.timestamps);
         let options = Options {
             mss: Some(agreed.mss),
@@ -226,6 +231,11 @@ impl Connection {
         connection.receive.advertise_in_syn();
         // The SYN,ACK was the cookie's; what the ACK acknowledges is its SYN.
         connection.send.nxt = 1;
+        let echo = timestamps.and_then(|stamps| connection.echoed(cx, stamps.echo));
+        if let Some(sample) = echo {
+            connection.recovery.on_handshake_rtt(cx.now, sample);
+            connection.seen.rtt = Some(sample);
+        }
         cx.counters.passive_opens = cx.counters.passive_opens.saturating_add(1);
         connection
     }

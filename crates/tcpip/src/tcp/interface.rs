@@ -187,4 +187,6 @@ pub enum TcpTimer {
     UserTimeout,
     /// Lingering or waiting for the peer's FIN is over.
     Close,
+    /// A receive window that was grown may be too large by now.
+    Window,
 }

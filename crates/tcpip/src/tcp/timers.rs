@@ -21,6 +21,7 @@ impl Connection {
                 OwnTimer::Persist => TcpTimer::Persist,
                 OwnTimer::KeepAlive => TcpTimer::KeepAlive,
                 OwnTimer::Close => TcpTimer::Close,
+                OwnTimer::Window => TcpTimer::Window,
             };
             (at, name)
         });
@@ -53,6 +54,7 @@ impl Connection {
                 OwnTimer::Persist => self.on_persist(),
                 OwnTimer::KeepAlive => self.on_keepalive(cx),
                 OwnTimer::Close => self.on_close_timer(cx),
+                OwnTimer::Window => self.tune_window(cx),
             }
             if self.state == State::Closed {
                 return;

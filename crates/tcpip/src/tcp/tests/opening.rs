@@ -255,6 +255,40 @@ fn a_cookie_opens_with_its_options() {
     assert_eq!((out.seq, &out.data[..]), (1, &b"answer"[..]));
 }
 
+// T36: the round trip of a cookie is known by its timestamp.
+#[test]
+fn the_timestamp_of_a_cookie_measures_its_round_trip() {
+    let mut host = Host::new();
+    let agreed = Agreed {
+        mss: 800,
+        window_scale: None,
+        sack: true,
+        timestamps: true,
+        ecn: false,
+    };
+    let sent = numbers(OURS).timestamp(host.now);
+    host.now += ms(70);
+    let ack = In::new(ACK).stamps(9, sent);
+    let (received, config) = (ack.received(), Arc::new(TcpConfig::default()));
+    let connection = Connection::from_cookie(
+        &mut host.cx(),
+        tuple(),
+        config,
+        numbers(OURS),
+        PATH,
+        THEIRS,
+        &agreed,
+        &received,
+    );
+    host.connection = Some(connection);
+    host.receive(&ack);
+    let rtt = host.conn().stats(Instant::ZERO).rtt;
+    assert!(
+        rtt.is_some_and(|rtt| rtt >= ms(69) && rtt <= ms(71)),
+        "{rtt:?}"
+    );
+}
+
 fn cookie() -> FastOpen {
     FastOpen::new(b"cookie!!").unwrap()
 }
@@ -350,4 +384,25 @@ fn a_server_takes_data_with_a_good_cookie_and_may_answer_at_once() {
     host.receive(&In::new(ACK).seq(6).ack(6));
     assert_eq!(host.state(), State::Established);
     assert_eq!(host.conn().stats(Instant::ZERO).unacknowledged, 0);
+}
+
+// T38, T116: a server that answers and finishes before the handshake is over.
+#[test]
+fn a_fast_server_may_finish_in_syn_received() {
+    let mut host = Host::new();
+    let mut syn = In::new(SYN).seq(0).data(b"hello");
+    syn.options = peer_options();
+    let reply = FastOpenReply {
+        take_data: true,
+        cookie: None,
+    };
+    host.accept(fast(), &syn, reply);
+    host.read();
+    host.write(b"world");
+    host.close();
+    host.take();
+    host.receive(&In::new(ACK).seq(6).ack(7));
+    assert_eq!(host.state(), State::FinWait2);
+    host.receive(&In::new(FIN | ACK).seq(6).ack(7));
+    assert_eq!(host.state(), State::TimeWait);
 }
