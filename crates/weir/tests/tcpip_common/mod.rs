@@ -8,6 +8,9 @@
     reason = "tests; each uses a part of this"
 )]
 
+#[cfg(target_os = "linux")]
+pub(crate) mod impaired;
+
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
