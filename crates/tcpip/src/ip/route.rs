@@ -214,9 +214,10 @@ impl Ip {
 
     /// Takes [`IcmpKind::PacketTooBig`](crate::ip::IcmpKind::PacketTooBig) for the path to `dst`, once
     /// the transport has found that it is about something it sent: nothing else makes an entry, so
-    /// nobody off the path can (RFC 5927 section 7). `size` is
-    /// [`IcmpError::size`](crate::ip::IcmpError::size). Returns the new path MTU, or `None` when the
-    /// message is ignored (T134).
+    /// nobody off the path can (RFC 5927 section 7). `size` is the length in bytes of what was too big:
+    /// [`IcmpError::size`](crate::ip::IcmpError::size), or what the transport thought that fits.
+    /// Returns the path MTU that holds from now on for whoever sent more, or `None` when the message is
+    /// ignored (T134).
     pub(crate) fn on_packet_too_big(
         &mut self,
         now: Instant,
@@ -225,7 +226,14 @@ impl Ip {
         size: u16,
     ) -> Option<u16> {
         let current = self.path_mtu(dst)?;
-        let (mtu, expires) = self.paths.lower(now, dst, mtu, size, current)?;
+        let Some((mtu, expires)) = self.paths.lower(now, dst, mtu, size, current) else {
+            // Another connection to the same destination was told before.
+            let same = self
+                .paths
+                .get(dst)
+                .is_some_and(|known| u32::from(known) == mtu);
+            return Some(current).filter(|current| same && *current < size);
+        };
         self.timers.insert(expires, Due::PathMtu(dst));
         self.changed();
         self.tell(IpEvent::PathMtu { dst, mtu });

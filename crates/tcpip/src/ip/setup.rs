@@ -316,6 +316,25 @@ impl Ip {
             .map(|interface| &interface.capabilities)
     }
 
+    /// Changes the largest packet in bytes that an interface's device takes.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when there is no such interface, or its addresses need more.
+    pub(crate) fn set_mtu(&mut self, id: InterfaceId, mtu: u16) -> Result<(), ConfigError> {
+        let Some(interface) = self.interfaces.get_mut(id.index()) else {
+            return Err(ConfigError::NoInterface(id));
+        };
+        let v6 = interface
+            .addresses
+            .iter()
+            .any(|address| address.ip().is_ipv6());
+        check_mtu(mtu, if v6 { MIN_MTU_V6 } else { MIN_MTU_V4 })?;
+        interface.capabilities.mtu = mtu;
+        interface.link.mtu_v6 = mtu;
+        self.changed();
+        Ok(())
+    }
+
     /// The addresses of an interface, and whether each is ready.
     pub(crate) fn addresses(&self, interface: InterfaceId) -> impl Iterator<Item = (Cidr, bool)> {
         let own = self.interface(interface);

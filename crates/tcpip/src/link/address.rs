@@ -126,7 +126,12 @@ impl Ip {
                 }
                 self.time_address(id, ip, now + ANNOUNCE_INTERVAL);
             }
-            IpAddr::V6(ip6) if ip6.is_unicast_link_local() => self.start_solicitations(now, id),
+            IpAddr::V6(ip6) if ethernet => {
+                self.announce(id, ip6);
+                if ip6.is_unicast_link_local() {
+                    self.start_solicitations(now, id);
+                }
+            }
             _ => {}
         }
     }

@@ -186,6 +186,23 @@ impl Ip {
         self.send_ndp(interface, mac, Ipv6Addr::UNSPECIFIED, group, &message);
     }
 
+    /// Tells neighbours that an address is ours from now on, so that those who knew it elsewhere look
+    /// into it (RFC 4861 section 7.2.6).
+    pub(crate) fn announce(&mut self, interface: InterfaceId, target: Ipv6Addr) {
+        let Some(own) = self.interface(interface) else {
+            return;
+        };
+        let message = Message::NeighborAdvertisement {
+            target,
+            router: self.forwarding,
+            solicited: false,
+            replaces: true,
+            target_mac: Some(own.hardware),
+        };
+        let group = Mac::for_v6_multicast(ALL_NODES);
+        self.send_ndp(interface, group, target, ALL_NODES, &message);
+    }
+
     /// Asks for routers (RFC 4861 section 6.3.7).
     pub(crate) fn send_router_solicitation(&mut self, interface: InterfaceId) {
         let Some(own) = self.interface(interface) else {

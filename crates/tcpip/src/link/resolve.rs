@@ -180,6 +180,7 @@ impl Ip {
             NeighborState::Incomplete | NeighborState::Failed => {
                 entry.hardware = hardware;
                 self.neighbor_stale(now, key);
+                self.changed();
             }
             _ if entry.hardware == hardware => {}
             NeighborState::Probe => entry.challenged = true,
@@ -205,6 +206,8 @@ impl Ip {
             NeighborState::Incomplete => {
                 entry.hardware = hardware;
                 self.neighbor_reachable(now, key);
+                // Routes that were given away before do not know where he stands yet.
+                self.changed();
             }
             _ if entry.hardware == hardware && entry.is_known() => {
                 self.neighbor_reachable(now, key)

@@ -6,7 +6,7 @@ use weir_core::time::Instant;
 
 use super::Stack;
 use crate::device::InterfaceId;
-use crate::ip::{Cidr, ConfigError, InterfaceConfig, RouteConfig};
+use crate::ip::{Cidr, ConfigError, InterfaceConfig, IpCounters, NeighborState, RouteConfig};
 use crate::link::Mac;
 
 impl Stack {
@@ -53,6 +53,41 @@ impl Stack {
         hardware: Mac,
     ) -> Result<(), ConfigError> {
         self.ip.add_neighbor(now, interface, address, hardware)
+    }
+
+    /// Forgets a neighbour, whether set by hand or learned. False when there was none.
+    pub fn remove_neighbor(&mut self, interface: InterfaceId, address: IpAddr) -> bool {
+        self.ip.remove_neighbor(interface, address)
+    }
+
+    /// What is known of a neighbour: its state, and its Ethernet address, which means nothing while it
+    /// is being asked for or did not answer. `None` when nothing is.
+    #[must_use]
+    pub fn neighbor(
+        &self,
+        interface: InterfaceId,
+        address: IpAddr,
+    ) -> Option<(NeighborState, Mac)> {
+        self.ip.neighbor(interface, address)
+    }
+
+    /// The addresses of an interface, those of routers' prefixes among them, and whether each is ready.
+    pub fn addresses(&self, interface: InterfaceId) -> impl Iterator<Item = (Cidr, bool)> {
+        self.ip.addresses(interface)
+    }
+
+    /// Changes the largest packet in bytes that an interface's device takes.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when there is no such interface, or its addresses need more.
+    pub fn set_mtu(&mut self, interface: InterfaceId, mtu: u16) -> Result<(), ConfigError> {
+        self.ip.set_mtu(interface, mtu)
+    }
+
+    /// What the internet layer counted.
+    #[must_use]
+    pub fn ip_counters(&self) -> &IpCounters {
+        &self.ip.counters
     }
 
     /// Adds a route.

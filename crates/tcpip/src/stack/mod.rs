@@ -227,7 +227,8 @@ impl Stack {
         if !udp_first {
             more |= udp.poll_transmit(&mut host, out);
         }
-        more
+        // What was sent may have to ask for its neighbour first.
+        more | self.ip.poll_transmit(self.now, out)
     }
 
     /// Takes one frame that the stack sent to itself (T32). False when there is none.

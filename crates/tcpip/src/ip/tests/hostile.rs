@@ -248,3 +248,53 @@ fn nothing_that_arrives_makes_trouble() {
         assert_eq!(host.ip.neighbors.pending_bytes(), 0);
     }
 }
+
+// C4: what the host's own owner adds is bounded too, and refused with a reason.
+#[test]
+fn interfaces_addresses_and_static_neighbours_are_bounded() {
+    use crate::limits::{MAX_ADDRESSES, MAX_INTERFACES, MAX_ROUTES, MAX_STATIC_NEIGHBORS};
+    let too_many = |error: ConfigError| matches!(error, ConfigError::TooMany { .. });
+    let mut host = Host::ethernet(&["10.0.0.1/8"]);
+    let now = host.now;
+    for n in 0..MAX_STATIC_NEIGHBORS as u32 {
+        let address = Ipv4Addr::from_bits(0x0a01_0000 + n).into();
+        host.ip.add_neighbor(now, FIRST, address, PEER).unwrap();
+    }
+    let refused = host.ip.add_neighbor(now, FIRST, ip("10.9.9.9"), PEER);
+    assert!(too_many(refused.unwrap_err()));
+    // The same one again is no more than before.
+    host.ip
+        .add_neighbor(now, FIRST, ip("10.1.0.0"), OTHER)
+        .unwrap();
+    // The link-local address is there already.
+    for n in 2..MAX_ADDRESSES as u8 {
+        let cidr = Cidr::host(IpAddr::from([10, 2, 0, n]));
+        host.ip.add_address(now, FIRST, cidr).unwrap();
+    }
+    let refused = host
+        .ip
+        .add_address(now, FIRST, "10.3.0.1/32".parse().unwrap());
+    assert!(too_many(refused.unwrap_err()));
+    for n in 1..MAX_INTERFACES {
+        let config = InterfaceConfig::new("x", Capabilities::plain(Medium::Ip, 1500));
+        assert_eq!(
+            host.ip.add_interface(now, config),
+            Ok(InterfaceId(n as u16))
+        );
+    }
+    let config = InterfaceConfig::new("x", Capabilities::plain(Medium::Ip, 1500));
+    assert!(too_many(host.ip.add_interface(now, config).unwrap_err()));
+    let mut route = RouteConfig {
+        to: Cidr::host(ip("192.0.2.1")),
+        via: None,
+        interface: FIRST,
+        metric: 0,
+    };
+    for n in 0.. {
+        route.to = Cidr::host(Ipv4Addr::from_bits(0xc000_0000 + n).into());
+        match host.ip.add_route(route) {
+            Ok(()) => assert!(n < MAX_ROUTES as u32),
+            Err(error) => return assert!(too_many(error)),
+        }
+    }
+}

@@ -267,11 +267,13 @@ fn a_smaller_path_mtu_changes_routes_and_is_forgotten_in_time() {
         assert!(host.send(dst, &[0; 1400], true).is_err());
         // T134: larger, equal, impossible.
         for other in [mtu, mtu + 1, 67, 0xffff_ffff] {
-            assert_eq!(
-                host.ip.on_packet_too_big(host.now, ip(dst), other, 1500),
-                None
-            );
+            let size = mtu as u16;
+            let ignored = host.ip.on_packet_too_big(host.now, ip(dst), other, size);
+            assert_eq!(ignored, None);
         }
+        // Whoever sent more to the same destination before it was known is told as well.
+        let again = host.ip.on_packet_too_big(host.now, ip(dst), mtu, 1500);
+        assert_eq!(again, Some(mtu as u16));
         let changed = |host: &mut Host| match host.ip.poll_event() {
             Some(IpEvent::PathMtu { mtu, .. }) => Some(mtu),
             _ => None,
