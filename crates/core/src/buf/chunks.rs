@@ -24,6 +24,7 @@ const PROBES: usize = 2;
 pub(super) const PAGE: usize = 4096;
 
 /// A piece of memory with some bytes in it. Knows its whole size, however much was split off.
+#[derive(Default)]
 pub(super) struct Chunk {
     pub(super) data: BytesMut,
     size: usize,

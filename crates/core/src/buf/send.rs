@@ -60,13 +60,16 @@ enum Data {
     Shared(Bytes),
     /// Small pieces, with room for more.
     Filled(Chunk),
+    /// What was in a chunk when it was shared, and the chunk, which may have room for more: that
+    /// becomes the next segment.
+    Frozen(Bytes, Chunk),
 }
 
 impl Segment {
     #[inline]
     fn bytes(&self) -> &[u8] {
         match &self.data {
-            Data::Shared(bytes) => bytes,
+            Data::Shared(bytes) | Data::Frozen(bytes, _) => bytes,
             Data::Filled(chunk) => &chunk.data,
         }
     }
@@ -74,6 +77,23 @@ impl Segment {
     #[inline]
     fn end(&self) -> u64 {
         self.start.saturating_add(self.bytes().len() as u64)
+    }
+
+    /// A part of the bytes, without a copy.
+    #[inline]
+    fn share(&mut self, part: Range<usize>) -> Option<Bytes> {
+        if let Data::Filled(chunk) = &mut self.data {
+            let bytes = chunk.take(usize::MAX);
+            let chunk = std::mem::take(chunk);
+            self.data = Data::Frozen(bytes, chunk);
+        }
+        match &self.data {
+            Data::Shared(bytes) | Data::Frozen(bytes, _) => {
+                bytes.get(part.clone())?;
+                Some(bytes.slice(part))
+            }
+            Data::Filled(_) => None,
+        }
     }
 }
 
@@ -176,6 +196,7 @@ impl SendBuffer {
 
     /// Appends a copy of `data`.
     pub fn append_slice(&mut self, mut data: &[u8], chunks: &mut Chunks) {
+        self.reopen();
         if let Some(Segment {
             data: Data::Filled(chunk),
             ..
@@ -199,6 +220,22 @@ impl SendBuffer {
                 data: filled,
             });
             data = rest;
+        }
+    }
+
+    /// The room that is left in the last chunk, if that was shared, becomes a segment of its own.
+    fn reopen(&mut self) {
+        let start = self.end;
+        let Some(last) = self.segments.back_mut() else {
+            return;
+        };
+        if let Data::Frozen(bytes, chunk) = &mut last.data
+            && chunk.room() > 0
+        {
+            let (bytes, chunk) = (std::mem::take(bytes), std::mem::take(chunk));
+            last.data = Data::Shared(bytes);
+            let data = Data::Filled(chunk);
+            self.segments.push_back(Segment { start, data });
         }
     }
 
@@ -242,6 +279,36 @@ impl SendBuffer {
             };
             out.extend_from_slice(part);
             start = start.saturating_add(part.len() as u64);
+            at = at.saturating_add(1);
+        }
+    }
+
+    /// As [`copy_range`](SendBuffer::copy_range), but as slices of what is kept here: for writes that
+    /// gather. Nothing is copied; a chunk of small pieces is frozen the first time that any of it is
+    /// shared, which allocates once in the chunk's life, and it comes back when the bytes are
+    /// acknowledged *and* the slices are dropped. Below a kilobyte or so, copying costs less.
+    #[inline]
+    pub fn share_range(&mut self, range: Range<u64>, out: &mut Vec<Bytes>) {
+        let mut start = range.start;
+        let mut at = self.segment_of(start);
+        while start < range.end
+            && let Some(segment) = self.segments.get_mut(at)
+        {
+            self.cursor = at;
+            let from = start.checked_sub(segment.start).unwrap_or(u64::MAX);
+            let from = usize::try_from(from).unwrap_or(usize::MAX);
+            let wanted = usize::try_from(range.end.saturating_sub(start)).unwrap_or(usize::MAX);
+            let to = from.saturating_add(wanted).min(segment.bytes().len());
+            if from > to {
+                return;
+            }
+            let Some(part) = segment.share(from..to) else {
+                return;
+            };
+            start = start.saturating_add(part.len() as u64);
+            if !part.is_empty() {
+                out.push(part);
+            }
             at = at.saturating_add(1);
         }
     }
@@ -320,7 +387,7 @@ impl SendBuffer {
 }
 
 fn free(segment: Segment, chunks: &mut Chunks) {
-    if let Data::Filled(chunk) = segment.data {
+    if let Data::Filled(chunk) | Data::Frozen(_, chunk) = segment.data {
         chunks.give(chunk);
     }
 }
@@ -409,6 +476,80 @@ mod tests {
         assert!(buffer.next_range(30).is_empty() && buffer.next_range(10).is_empty());
         buffer.on_lost(0..30);
         assert_eq!(buffer.next_range(10), 0..30);
+    }
+
+    fn shared(buffer: &mut SendBuffer, range: Range<u64>) -> Vec<u8> {
+        let mut out = Vec::new();
+        buffer.share_range(range, &mut out);
+        out.concat()
+    }
+
+    #[test]
+    fn what_is_shared_is_what_would_be_copied() {
+        let mut chunks = Chunks::new(1 << 20);
+        let mut buffer = SendBuffer::new(100);
+        buffer.append(Bytes::from_static(b"one "), &mut chunks);
+        buffer.append_slice(b"two three ", &mut chunks);
+        buffer.append(Bytes::from(vec![b'x'; 5000]), &mut chunks);
+        buffer.append(Bytes::from_static(b" end"), &mut chunks);
+        for range in [
+            100..5118,
+            103..109,
+            104..114,
+            113..115,
+            5117..6000,
+            99..6000,
+            7000..7001,
+        ] {
+            let copy = copied(&mut buffer, range.clone());
+            assert_eq!(shared(&mut buffer, range.clone()), copy, "{range:?}");
+        }
+        // Writing goes on, in the room that the last chunk has.
+        let allocations = chunks.allocations();
+        buffer.append(Bytes::from_static(b" more"), &mut chunks);
+        assert_eq!(chunks.allocations(), allocations);
+        assert_eq!(copied(&mut buffer, 5112..6000), b"xx end more");
+        assert_eq!(shared(&mut buffer, 5112..6000), b"xx end more");
+    }
+
+    #[test]
+    fn a_large_piece_is_shared_as_it_came() {
+        let mut chunks = Chunks::new(1 << 20);
+        let mut buffer = SendBuffer::default();
+        let piece = Bytes::from(vec![1; 10_000]);
+        buffer.append(piece.clone(), &mut chunks);
+        let mut out = Vec::new();
+        buffer.share_range(100..9_000, &mut out);
+        assert_eq!(out[0].as_ptr(), piece[100..].as_ptr());
+    }
+
+    #[test]
+    fn shared_chunks_come_back_when_acknowledged_and_dropped() {
+        let mut chunks = Chunks::new(1 << 20);
+        let mut buffer = SendBuffer::default();
+        let mut before = 0;
+        for round in 0..50 {
+            for _ in 0..64 {
+                buffer.append_slice(&[round; 1000], &mut chunks);
+            }
+            let mut out = Vec::new();
+            while buffer.unsent() > 0 {
+                let range = buffer.next_range(u64::MAX);
+                let range = range.start..range.end.min(range.start + 20_000);
+                buffer.on_sent(&range);
+                buffer.share_range(range, &mut out);
+            }
+            let bytes: usize = out.iter().map(Bytes::len).sum();
+            assert!(bytes == 64_000 && out.iter().flatten().all(|&byte| byte == round));
+            // The device holds on to what the peer has acknowledged already.
+            buffer.on_acked(buffer.base()..buffer.next(), &mut chunks);
+            assert_eq!(chunks.in_use(), 0);
+            assert!(out.iter().flatten().all(|&byte| byte == round));
+            if round == 2 {
+                before = chunks.allocations();
+            }
+        }
+        assert_eq!(chunks.allocations(), before);
     }
 
     #[test]
