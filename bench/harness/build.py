@@ -140,7 +140,7 @@ def build_gvisor(scratch):
         return None, "not installed: apt-get install golang-go golang-gvisor-gvisor-dev"
     out = scratch / "gvisor"
     env = go_environment(scratch, GO111MODULE="off", GOPATH="/usr/share/gocode")
-    done = subprocess.run(["go", "build", "-o", str(out), "."], cwd=BENCH / "peers/gvisor", env=env)
+    done = subprocess.run(["go", "build", "-o", str(out), "."], cwd=ROOT / "interop/gvisor", env=env)
     return (out, None) if done.returncode == 0 else (None, "go build failed")
 
 

@@ -8,6 +8,7 @@ mod memory;
 mod service;
 mod smol;
 mod tun;
+mod weir_stack;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -55,12 +56,17 @@ fn serve(args: &Args) -> Result<(), String> {
         signal_hook::flag::register(signal, Arc::clone(&stop))
             .map_err(|error| error.to_string())?;
     }
-    let tun = tun::Tun::open(args.offload).map_err(|error| format!("TUN device: {error}"))?;
-    println!("{{\"listening\":\"{STACK}:{PORT}\"}}");
+    let listening = || println!("{{\"listening\":\"{STACK}:{PORT}\"}}");
     let stopped = || stop.load(Ordering::Relaxed);
+    let tun = || {
+        let tun = tun::Tun::open(args.offload).map_err(|error| format!("TUN device: {error}"))?;
+        listening();
+        Ok::<_, String>(tun)
+    };
     match args.name.as_str() {
-        "smoltcp" => smol::serve(args, tun, stopped),
-        "line" => line::serve(&tun, stopped),
+        "smoltcp" => smol::serve(args, tun()?, stopped),
+        "line" => line::serve(&tun()?, stopped),
+        "weir" => weir_stack::serve(args, listening, stopped)?,
         name => return Err(format!("no server is called {name}")),
     }
     report::print_server();

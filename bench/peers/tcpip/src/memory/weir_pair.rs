@@ -24,6 +24,8 @@ pub struct WeirPair {
     sides: [Side; 2],
     listener: ListenerKey,
     begun: time::Instant,
+    /// As last looked at: once a turn, as a driver does it.
+    now: Instant,
     offload: Offload,
 }
 
@@ -78,6 +80,7 @@ impl WeirPair {
             sides,
             listener,
             begun: time::Instant::now(),
+            now: Instant::ZERO,
             offload: Offload {
                 checksum: weir_tcpip::Checksum::Verified,
                 segments: None,
@@ -85,8 +88,9 @@ impl WeirPair {
         }
     }
 
-    fn now(&self) -> Instant {
-        Instant::from_nanos(self.begun.elapsed().as_nanos() as u64 + 1)
+    fn look_at_clock(&mut self) -> Instant {
+        self.now = Instant::from_nanos(self.begun.elapsed().as_nanos() as u64 + 1);
+        self.now
     }
 
     /// One batch from one side to the other; false when there was none.
@@ -100,6 +104,14 @@ impl WeirPair {
                 .handle_input(now, to.interface, frame.head, self.offload);
         }
         !from.batch.is_empty()
+    }
+
+    fn run_timers(&mut self, now: Instant) {
+        for side in &mut self.sides {
+            if side.stack.poll_timeout().is_some_and(|(at, _)| at <= now) {
+                side.stack.handle_timeout(now);
+            }
+        }
     }
 
     fn drain(&mut self) {
@@ -117,7 +129,7 @@ impl Pair for WeirPair {
     type Id = TcpKey;
 
     fn open(&mut self) -> Ends<WeirPair> {
-        let now = self.now();
+        let now = self.now;
         let config = ConnectConfig {
             tcp: tcp(),
             ..ConnectConfig::default()
@@ -136,7 +148,7 @@ impl Pair for WeirPair {
     }
 
     fn write(&mut self, side: usize, id: TcpKey, bytes: &[u8]) -> usize {
-        let now = self.now();
+        let now = self.now;
         self.sides[side]
             .stack
             .tcp_write_slice(now, id, bytes)
@@ -144,13 +156,13 @@ impl Pair for WeirPair {
     }
 
     fn read(&mut self, side: usize, id: TcpKey, max: usize) -> usize {
-        let now = self.now();
+        let now = self.now;
         let read = self.sides[side].stack.tcp_read(now, id, max);
         read.ok().flatten().map_or(0, |bytes| bytes.len())
     }
 
     fn close(&mut self, (client, server): Ends<WeirPair>) {
-        let now = self.now();
+        let now = self.now;
         self.sides[0].stack.tcp_close(now, client);
         self.settle();
         self.sides[1].stack.tcp_close(now, server);
@@ -158,7 +170,8 @@ impl Pair for WeirPair {
     }
 
     fn settle(&mut self) {
-        let now = self.now();
+        let now = self.look_at_clock();
+        self.run_timers(now);
         loop {
             let to = self.hand_over(now, 0);
             let back = self.hand_over(now, 1);
@@ -170,12 +183,8 @@ impl Pair for WeirPair {
     }
 
     fn turn(&mut self, side: usize) {
-        let now = self.now();
-        for side in &mut self.sides {
-            if side.stack.poll_timeout().is_some_and(|(at, _)| at <= now) {
-                side.stack.handle_timeout(now);
-            }
-        }
+        let now = self.look_at_clock();
+        self.run_timers(now);
         while self.hand_over(now, side) {}
         self.drain();
     }

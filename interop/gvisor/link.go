@@ -24,6 +24,7 @@ const (
 
 type link struct {
 	fd         int
+	mtu        uint32
 	offload    bool
 	dispatcher stack.NetworkDispatcher
 	out        sync.Mutex
@@ -31,7 +32,7 @@ type link struct {
 }
 
 // openTun makes the TUN device; it is blocking, as netstack's own reader threads are.
-func openTun(offload bool) (*link, error) {
+func openTun(offload bool, mtu uint) (*link, error) {
 	fd, err := syscall.Open("/dev/net/tun", syscall.O_RDWR, 0)
 	if err != nil {
 		return nil, err
@@ -52,10 +53,10 @@ func openTun(offload bool) (*link, error) {
 			return nil, fault
 		}
 	}
-	return &link{fd: fd, offload: offload, buffer: make([]byte, largest)}, nil
+	return &link{fd: fd, mtu: uint32(mtu), offload: offload, buffer: make([]byte, largest)}, nil
 }
 
-func (l *link) MTU() uint32                             { return 1500 }
+func (l *link) MTU() uint32                             { return l.mtu }
 func (l *link) MaxHeaderLength() uint16                 { return 0 }
 func (l *link) LinkAddress() tcpip.LinkAddress          { return "" }
 func (l *link) Wait()                                   {}

@@ -1,10 +1,14 @@
-// gVisor's netstack as the server of the TCP/IP benchmark. The client is bench-tcpip's.
+// gVisor's netstack over a TUN device of its own, as a server and as a client.
+//
+// A connection begins with one byte that says what it is for: R messages of 1 KiB are answered, S bytes are counted and the
+// count comes back, G bytes come until the client goes away, E bytes are echoed until they end, M resident memory.
 package main
 
 import (
 	"encoding/binary"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -26,12 +30,13 @@ func ip(words ...string) error {
 	return exec.Command("ip", words...).Run()
 }
 
-func netstack(offload bool) (*stack.Stack, error) {
-	device, err := openTun(offload)
+func netstack(offload bool, mtu uint) (*stack.Stack, error) {
+	device, err := openTun(offload, mtu)
 	if err != nil {
 		return nil, err
 	}
-	for _, words := range []string{"addr add 10.77.0.1/24 dev bench0", "link set bench0 mtu 1500 txqueuelen 10000 up"} {
+	up := fmt.Sprintf("link set bench0 mtu %d txqueuelen 10000 up", mtu)
+	for _, words := range []string{"addr add 10.77.0.1/24 dev bench0", up} {
 		if err := ip(strings.Fields(words)...); err != nil {
 			return nil, err
 		}
@@ -110,27 +115,41 @@ func serve(conn net.Conn) {
 				return
 			}
 		}
+	case 'E':
+		io.Copy(conn, conn)
+		conn.(*gonet.TCPConn).CloseWrite()
 	case 'M':
 		conn.Write(binary.BigEndian.AppendUint64(nil, resident()))
 	}
 }
 
 func main() {
-	if len(os.Args) < 2 || os.Args[1] != "server" {
-		fmt.Fprintln(os.Stderr, "this is a server only: gvisor server [--offload]")
+	if len(os.Args) < 2 || (os.Args[1] != "server" && os.Args[1] != "client") {
+		fmt.Fprintln(os.Stderr, "gvisor server [--offload], or gvisor client --connect IP:PORT --case NAME")
 		os.Exit(2)
 	}
-	flags := flag.NewFlagSet("server", flag.ExitOnError)
+	flags := flag.NewFlagSet(os.Args[1], flag.ExitOnError)
 	offload := flags.Bool("offload", false, "checksum and segmentation offload")
+	mtu := flags.Uint("mtu", 1500, "of the device")
+	connect := flags.String("connect", "", "where to (client)")
+	name := flags.String("case", "echo", "what to do (client)")
+	size := flags.Int("bytes", 1<<20, "how much (client)")
 	flags.Bool("json", true, "the only form there is")
 	flags.String("impl", "gvisor", "")
 	flags.String("addr", "", "it has an address of its own")
 	flags.Int("buffer", 0, "it tunes its buffers itself")
 	flags.Parse(os.Args[2:])
-	s, err := netstack(*offload)
+	s, err := netstack(*offload, *mtu)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "gvisor:", err)
 		os.Exit(1)
+	}
+	if os.Args[1] == "client" {
+		if err := run(s, *connect, *name, *size); err != nil {
+			fmt.Fprintln(os.Stderr, "gvisor:", err)
+			os.Exit(1)
+		}
+		return
 	}
 	listener, err := gonet.ListenTCP(s, tcpip.FullAddress{NIC: 1, Port: 7000}, ipv4.ProtocolNumber)
 	if err != nil {
