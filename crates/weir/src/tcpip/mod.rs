@@ -1,5 +1,37 @@
 //! A TCP/IP stack of one's own: sockets without the kernel's, over any source of packets.
 //!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//! use weir::tcpip::{Capabilities, Interface, Medium, Memory, Stack, TcpListener, TcpStream};
+//!
+//! // Two hosts with a cable between them. A TUN device, or one's own `Device`, serves as well.
+//! let (ours, theirs) = Memory::pair(Capabilities::plain(Medium::Ip, 1500));
+//! let server = Stack::builder()
+//!     .device(ours, Interface::new().address("10.0.0.1/24".parse()?))
+//!     .start()?;
+//! let client = Stack::builder()
+//!     .device(theirs, Interface::new().address("10.0.0.2/24".parse()?))
+//!     .start()?;
+//!
+//! let listener = TcpListener::bind(&server, "10.0.0.1:80".parse()?)?;
+//! tokio::spawn(async move {
+//!     let (mut stream, _) = listener.accept().await.expect("a stack that runs");
+//!     while let Some(mut chunk) = stream.read_chunk(64 * 1024).await.expect("bytes") {
+//!         stream.write_chunk(&mut chunk).await.expect("a reader");
+//!     }
+//!     stream.finish();
+//! });
+//!
+//! let mut stream = TcpStream::connect(&client, "10.0.0.1:80".parse()?).await?;
+//! stream.write_all(b"hello").await?;
+//! stream.shutdown().await?; // ends this direction; the answer still comes
+//! let mut answer = Vec::new();
+//! stream.read_to_end(&mut answer).await?;
+//! assert_eq!(answer, b"hello");
+//! # Ok(()) }
+//! ```
+//!
 //! | file | what of it |
 //! |---|---|
 //! | `device/` | where frames come from and go to: the trait, a pair in memory, TUN and TAP |
