@@ -1,5 +1,7 @@
 //! The command line: the subcommands, and the options that several of them share.
 
+#[cfg(target_os = "linux")]
+use crate::network;
 use crate::{connect, doctor, echo, interop, key, lab, listen, perf, try_out};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -33,6 +35,9 @@ pub(crate) enum Command {
     Listen(listen::ListenArgs),
     /// Open a tunnel to a peer and forward ports through it
     Connect(connect::ConnectArgs),
+    /// Run a command with all of its traffic through a tunnel, without root
+    #[cfg(target_os = "linux")]
+    Run(network::run::RunArgs),
     /// The smallest example of each way to carry a stream
     #[command(subcommand)]
     Echo(echo::EchoCommand),
@@ -56,6 +61,8 @@ impl Command {
             Self::Key(args) => &args.common,
             Self::Listen(args) => &args.common,
             Self::Connect(args) => &args.common,
+            #[cfg(target_os = "linux")]
+            Self::Run(args) => &args.common,
             Self::Echo(command) => command.common(),
             Self::Perf(command) => command.common(),
             Self::Lab(args) => &args.common,

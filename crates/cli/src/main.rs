@@ -11,6 +11,8 @@ mod lab;
 mod link;
 mod listen;
 mod log;
+#[cfg(target_os = "linux")]
+mod network;
 mod out;
 mod perf;
 mod pipe;
@@ -26,6 +28,11 @@ use log::Base;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // `weir run` starts this program once more, to make a namespace and become the command in it.
+    #[cfg(target_os = "linux")]
+    if let Some(code) = weir_os::namespace::entry() {
+        return code;
+    }
     // Wrong usage ends here: clap says what is wrong on stderr and exits with code 2.
     let cli = Cli::parse();
     let common = cli.command.common().clone();
@@ -39,6 +46,8 @@ fn main() -> ExitCode {
         Command::Key(args) => key::run(&args),
         Command::Listen(args) => listen::run(args),
         Command::Connect(args) => connect::run(args),
+        #[cfg(target_os = "linux")]
+        Command::Run(args) => return network::run::run(&args),
         Command::Echo(command) => echo::run(command),
         Command::Perf(command) => perf::run(command),
         Command::Lab(args) => lab::run(&args),

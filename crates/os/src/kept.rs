@@ -12,8 +12,17 @@ use std::path::{Path, PathBuf};
 use crate::netlink::{Netlink, RouteSpec};
 use crate::{Cidr, SystemError};
 
-/// The files' names begin so; the process' number follows.
-const PREFIX: &str = "routes-";
+/// How the files' names begin: with the network namespace, for routes of another one are not ours to take back. The
+/// process' number follows.
+fn prefix() -> String {
+    let namespace = fs::read_link("/proc/self/ns/net").unwrap_or_default();
+    let number: String = namespace
+        .to_string_lossy()
+        .chars()
+        .filter(char::is_ascii_digit)
+        .collect();
+    format!("routes-{number}-")
+}
 
 /// Routes that this process has set. Dropped, it takes them back.
 #[derive(Debug)]
@@ -39,7 +48,7 @@ impl KeptRoutes {
         let left = take_back(&mut netlink, directory).map_err(failed)?;
         let kept = KeptRoutes {
             netlink,
-            file: directory.join(format!("{PREFIX}{}", std::process::id())),
+            file: directory.join(format!("{}{}", prefix(), std::process::id())),
             routes: Vec::new(),
         };
         kept.write().map_err(failed)?;
@@ -96,10 +105,11 @@ impl Drop for KeptRoutes {
 
 fn take_back(netlink: &mut Netlink, directory: &Path) -> io::Result<Vec<RouteSpec>> {
     let mut taken = Vec::new();
+    let prefix = prefix();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str());
-        let Some(pid) = name.and_then(|name| name.strip_prefix(PREFIX)) else {
+        let Some(pid) = name.and_then(|name| name.strip_prefix(&prefix)) else {
             continue;
         };
         let text = fs::read_to_string(&path)?;

@@ -51,8 +51,8 @@ pub struct Signals {
 impl Signals {
     /// Takes over SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2 and SIGWINCH. Must be called while
     /// the process has one thread: threads that are started later inherit that they leave these signals
-    /// alone, others would still be interrupted. Programs that the standard library starts do not
-    /// inherit it.
+    /// alone, others would still be interrupted. So do programs that it starts, which go on as before by
+    /// [`give_back`].
     ///
     /// # Errors
     /// The system refuses.
@@ -79,6 +79,17 @@ impl Signals {
             sender: i32::try_from(info.ssi_pid).unwrap_or(0),
         }))
     }
+}
+
+/// Lets this thread be interrupted again by what [`Signals::take`] took over, in a program that inherited
+/// it. A helper of [`namespace`](crate::namespace) does so by itself.
+///
+/// # Errors
+/// The system refuses.
+pub fn give_back() -> Result<(), SystemError> {
+    let set: SigSet = PASSED_ON.into_iter().collect();
+    set.thread_unblock()
+        .map_err(|error| SystemError::new("give signals back", error))
 }
 
 impl AsFd for Signals {

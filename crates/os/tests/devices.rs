@@ -250,15 +250,22 @@ fn routes_are_taken_back_even_after_a_crash() {
         let (mut kept, _) = KeptRoutes::open(&directory).unwrap();
         kept.add(route("198.51.100.0/24")).unwrap();
         std::mem::forget(kept);
-        let own = directory.join(format!("routes-{}", std::process::id()));
-        let text = std::fs::read_to_string(&own).unwrap();
-        std::fs::write(directory.join("routes-4194304"), text).unwrap();
-        std::fs::remove_file(own).unwrap();
+        let mut files = std::fs::read_dir(&directory).unwrap();
+        let own = files.next().unwrap().unwrap().path();
+        let name = own.file_name().unwrap().to_str().unwrap();
+        let (of_namespace, pid) = name.rsplit_once('-').unwrap();
+        assert_eq!(pid, std::process::id().to_string());
+        // No process has a number as large.
+        let dead = directory.join(format!("{of_namespace}-4194305"));
+        std::fs::rename(&own, &dead).unwrap();
+        // What belongs to another namespace is left alone.
+        let elsewhere = directory.join("routes-1-4194305");
+        std::fs::copy(&dead, &elsewhere).unwrap();
         assert!(is_there("198.51.100.0/24"));
         let (_kept, left) = KeptRoutes::open(&directory).unwrap();
         assert_eq!(left, [route("198.51.100.0/24")]);
         assert!(!is_there("198.51.100.0/24"));
-        assert!(!directory.join("routes-4194304").exists());
+        assert!(!dead.exists() && elsewhere.exists());
         std::fs::remove_dir_all(&directory).unwrap();
     });
 }

@@ -180,6 +180,25 @@ fn signals_reach_the_command() {
 }
 
 #[test]
+fn a_starter_that_holds_signals_back_does_not_hold_back_the_command_s() {
+    let signals = std::thread::spawn(|| {
+        let signals = weir_os::signals::Signals::take().unwrap();
+        let code = run(&shell("kill -TERM $$"));
+        // What comes to the starter is read, with its origin.
+        let thread = nix::sys::pthread::pthread_self();
+        nix::sys::pthread::pthread_kill(thread, nix::sys::signal::Signal::SIGUSR1).unwrap();
+        let arrived = signals.read().unwrap().unwrap();
+        assert_eq!((arrived.name(), arrived.from_kernel), ("SIGUSR1", false));
+        assert_eq!(arrived.sender, nix::unistd::getpid().as_raw());
+        assert!(signals.read().unwrap().is_none());
+        code
+    });
+    if let Some(code) = signals.join().unwrap() {
+        assert_eq!(code, 143);
+    }
+}
+
+#[test]
 fn what_is_no_program_is_told_apart() {
     for (program, code) in [
         ("/no/such/program", 127),

@@ -3,7 +3,9 @@
 mod status;
 
 use crate::args::{Common, Seen};
-use crate::link;
+use crate::link::{self, Instruments};
+#[cfg(target_os = "linux")]
+use crate::network;
 use crate::out::{Failure, Outcome, json_line};
 use crate::shutdown::Ending;
 use crate::{key, units};
@@ -11,6 +13,8 @@ use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Duration;
+#[cfg(target_os = "linux")]
+use tracing::info;
 use weir::tunnel::{
     ClientConfig, ClientError, ForwardStatus, LocalForward, RemoteForward, SocksForward,
     TunnelClient,
@@ -22,11 +26,16 @@ use weir::{ConnectError, Identity, Target, Via};
 #[command(
     after_help = "Example:\n  weir connect 12D3KooW..@198.51.100.7:4433 -L 8080:127.0.0.1:80 -R 2222:127.0.0.1:22 -D 1080\n  \
     weir connect 12D3KooW..@198.51.100.7:4433 -L udp:5353:10.0.0.1:53   # DNS: dig -p 5353 @127.0.0.1\n  \
+    weir connect 12D3KooW..@198.51.100.7:4433 --tun 10.7.0.2/24 --route 192.0.2.0/24     # as root\n  \
     weir connect --status\n\n\
     `weir listen` prints the line to begin with. -L, -R and -D may each be given several times; they\n\
     listen on loopback unless an address says otherwise, and names are looked up on the side that\n\
     connects to them. `udp:` before -L and -R forwards datagrams; -D takes both, TCP and UDP.\n\
     A lost connection is dialled again by itself.\n\
+    --tun makes a network interface: TCP and UDP to its network and to every --route leave from the far\n\
+    side, names are answered at the network's first address, and ping there by the tunnel's end. The\n\
+    default route is left alone; routes are taken back at the end. `weir run` does it for one command,\n\
+    without root.\n\
     Ctrl-C lets what runs finish; a second one ends it at once."
 )]
 pub(crate) struct ConnectArgs {
@@ -51,6 +60,26 @@ pub(crate) struct ConnectArgs {
     #[arg(short = 'D', value_name = "[BIND:]PORT")]
     pub(crate) socks: Vec<SocksForward>,
 
+    /// A network interface with this address here; what is sent into it goes out from there
+    #[cfg(target_os = "linux")]
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) tun: Vec<weir::tcpip::Cidr>,
+
+    /// Lead these addresses to the interface of --tun
+    #[cfg(target_os = "linux")]
+    #[arg(long, value_name = "CIDR", requires = "tun")]
+    pub(crate) route: Vec<weir_os::Cidr>,
+
+    /// The interface's name; %d becomes the next free number
+    #[cfg(target_os = "linux")]
+    #[arg(long, default_value = "weir%d", value_name = "NAME", requires = "tun")]
+    pub(crate) tun_name: String,
+
+    /// The interface's largest packet, in bytes
+    #[cfg(target_os = "linux")]
+    #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u16).range(1280..), value_name = "BYTES")]
+    pub(crate) mtu: u16,
+
     /// The key of this machine, instead of ~/.config/weir/key; made when there is none
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
@@ -64,7 +93,8 @@ pub(crate) struct ConnectArgs {
     pub(crate) udp_idle: Duration,
 
     /// Show the tunnels of this user that run, and what holds each stream back
-    #[arg(long, conflicts_with_all = ["local", "remote", "socks"])]
+    #[cfg_attr(target_os = "linux", arg(long, conflicts_with_all = ["local", "remote", "socks", "tun"]))]
+    #[cfg_attr(not(target_os = "linux"), arg(long, conflicts_with_all = ["local", "remote", "socks"]))]
     pub(crate) status: bool,
 
     #[command(flatten)]
@@ -105,7 +135,19 @@ pub(crate) fn run(args: ConnectArgs) -> Outcome {
 
 /// Refuses what could not work, or not safely.
 fn check(args: &ConnectArgs, peer: &Target) -> Outcome {
-    let via = args.via;
+    check_peer(args.via, peer)?;
+    let nothing = args.local.is_empty() && args.remote.is_empty() && args.socks.is_empty();
+    #[cfg(target_os = "linux")]
+    let nothing = nothing && args.tun.is_empty();
+    if nothing {
+        return Err(Failure::usage("there is nothing to forward")
+            .hint("add -L PORT:HOST:PORT, -R PORT:HOST:PORT, -D PORT or --tun CIDR"));
+    }
+    Ok(())
+}
+
+/// Refuses ways that carry no tunnel, and peers that nobody could be sure of.
+pub(crate) fn check_peer(via: Via, peer: &Target) -> Outcome {
     if !via.is_multiplexed() {
         return Err(Failure::usage(format!("--via {via} carries no tunnel"))
             .hint("it is a base line for `weir perf` and `weir echo`; use auto"));
@@ -115,10 +157,6 @@ fn check(args: &ConnectArgs, peer: &Target) -> Outcome {
             Failure::usage(format!("{peer} does not say whose key must answer"))
                 .hint("write PEER@HOST:PORT, as `weir listen` prints it on the other machine"),
         );
-    }
-    if args.local.is_empty() && args.remote.is_empty() && args.socks.is_empty() {
-        return Err(Failure::usage("there is nothing to forward")
-            .hint("add -L PORT:HOST:PORT, -R PORT:HOST:PORT or -D PORT"));
     }
     Ok(())
 }
@@ -141,11 +179,7 @@ async fn tunnel(args: &ConnectArgs, peer: &Target, identity: Identity) -> Outcom
     config.udp_idle = args.udp_idle;
     let outcome = tokio::select! {
         client = TunnelClient::start(endpoint.clone(), config) => match client {
-            Ok(client) => {
-                announce(args, peer, &client);
-                client.run(ending.switch()).await;
-                ending.outcome()
-            }
+            Ok(client) => forward(args, peer, client, &ending, &instruments).await,
             Err(error) => Err(start_failed(error, &own)),
         },
         reason = async { ending.switch().requested().await } => {
@@ -154,6 +188,44 @@ async fn tunnel(args: &ConnectArgs, peer: &Target, identity: Identity) -> Outcom
     };
     link::close(&endpoint, "the tunnel was stopped", &instruments).await;
     outcome
+}
+
+/// Forwards until it is asked to end.
+async fn forward(
+    args: &ConnectArgs,
+    peer: &Target,
+    #[allow(unused_mut, reason = "only some systems have --tun")] mut client: TunnelClient,
+    ending: &Ending,
+    #[allow(unused_variables, reason = "only some systems have --tun")] instruments: &Instruments,
+) -> Outcome {
+    #[cfg(target_os = "linux")]
+    let _routes = interface(args, &mut client, instruments)?;
+    announce(args, peer, &client);
+    client.run(ending.switch()).await;
+    ending.outcome()
+}
+
+/// Makes the interface of `--tun` and leads its routes there. They last as long as what is returned.
+#[cfg(target_os = "linux")]
+fn interface(
+    args: &ConnectArgs,
+    client: &mut TunnelClient,
+    instruments: &Instruments,
+) -> Result<Option<network::Routes>, Failure> {
+    if args.tun.is_empty() {
+        return Ok(None);
+    }
+    let made = network::on_this_machine(&args.tun_name, &args.tun, args.mtu, instruments)?;
+    client.carry(made.forward).map_err(Failure::failed)?;
+    let routes = network::Routes::set(&made.device, &args.route, client.remote_addr().ip())?;
+    let device = &made.device;
+    for server in &made.names {
+        info!(
+            "--tun: names are answered at {server}: put `nameserver {server}` into /etc/resolv.conf, or \
+             `resolvectl dns {device} {server}`"
+        );
+    }
+    Ok(Some(routes))
 }
 
 /// Tells scripts what stands; people read it in the log, which also tells what changes later.
@@ -170,7 +242,7 @@ fn announce(args: &ConnectArgs, peer: &Target, client: &TunnelClient) {
     }
 }
 
-fn start_failed(error: ClientError, own: &str) -> Failure {
+pub(crate) fn start_failed(error: ClientError, own: &str) -> Failure {
     let unreachable = "does `weir listen` run there, and does a firewall let its port through?";
     let hint = match &error {
         ClientError::Bind { .. } => {

@@ -1,5 +1,7 @@
 //! Two machines and a cable: network namespaces, where the system permits them.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

@@ -45,7 +45,9 @@ pub fn entry() -> Option<ExitCode> {
 
 /// Goes all the way; returns only with an exit code for what went wrong.
 fn be(control: &Control, command: &[OsString]) -> u8 {
-    match set_up(control) {
+    // The starter reads its signals, and children inherit that they are held back.
+    let freed = crate::signals::give_back();
+    match freed.and_then(|()| set_up(control)) {
         Ok(true) => {}
         // The starter went away: there is nobody to tell.
         Ok(false) => return 1,

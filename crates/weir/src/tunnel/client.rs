@@ -235,6 +235,11 @@ impl TunnelClient {
         self.session.connection.peer_id()
     }
 
+    /// Where the peer was reached.
+    pub fn remote_addr(&self) -> SocketAddr {
+        self.session.connection.remote_addr()
+    }
+
     /// How the streams are carried, and why so where there was a choice.
     pub fn carried(&self) -> (crate::Via, Option<&str>) {
         let connection = &self.session.connection;

@@ -1,0 +1,405 @@
+//! Whole networks through the tunnel: `weir run` and `weir connect --tun`, between two machines made of network
+//! namespaces. The far one has an address that the near one has no way to, but by the tunnel.
+
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod common;
+#[path = "common/ns.rs"]
+mod ns;
+
+use common::{Running, finish, scratch, text, weir};
+use ns::{FAR, Net, two_machines};
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+/// Addresses behind the far machine.
+const BEHIND: &str = "203.0.113.7";
+const BEHIND6: &str = "2001:db8::7";
+/// A name that only the far machine knows.
+const NAME: &str = "only-there.example";
+
+/// The far machine lets peers in, and reaches what is behind it.
+struct Far {
+    _listening: Running,
+    /// PEER@HOST:PORT
+    target: String,
+    keys: PathBuf,
+}
+
+impl Far {
+    fn new(net: &Net, test: &str) -> Far {
+        Far::allowing(net, test, "any")
+    }
+
+    fn allowing(net: &Net, test: &str, rule: &str) -> Far {
+        net.far(&format!("ip addr add {BEHIND}/32 dev lo"));
+        net.far(&format!("ip addr add {BEHIND6}/128 dev lo"));
+        let keys = scratch(test);
+        std::fs::create_dir_all(&keys).unwrap();
+        let hosts = keys.join("hosts");
+        std::fs::write(&hosts, format!("127.0.0.1 localhost\n{BEHIND} {NAME}\n")).unwrap();
+        let key = keys.join("far");
+        let listen = weir(&[
+            "listen",
+            "--addr",
+            &format!("{FAR}:0"),
+            "--allow-any-peer",
+            "--allow-to",
+            rule,
+            "--key",
+            key.to_str().unwrap(),
+            "--json",
+        ]);
+        // With /etc/hosts of its own.
+        let line = format!(
+            "mount --bind {} /etc/hosts && exec \"$0\" \"$@\"",
+            hosts.display()
+        );
+        let mut own = Command::new("unshare");
+        own.args(["-m", "sh", "-c", &line]);
+        own.arg(listen.get_program()).args(listen.get_args());
+        let mut listening = Running::spawn(net.over_there(&own));
+        let said = listening.json_line();
+        let target = format!(
+            "{}@{}",
+            said["peer_id"].as_str().unwrap(),
+            said["listening"].as_str().unwrap()
+        );
+        Far {
+            _listening: listening,
+            target,
+            keys,
+        }
+    }
+
+    /// The options of whoever connects.
+    fn key(&self) -> String {
+        self.keys.join("near").to_str().unwrap().to_owned()
+    }
+
+    fn run_command(&self, options: &[&str], command: &[&str]) -> Command {
+        let key = self.key();
+        let args = [
+            &["run", &self.target, "--key", &key],
+            options,
+            &["--"],
+            command,
+        ]
+        .concat();
+        weir(&args)
+    }
+
+    /// Runs a command through the tunnel to its end.
+    fn run(&self, command: &[&str]) -> Output {
+        finish(self.run_command(&[], command))
+    }
+}
+
+impl Drop for Far {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.keys);
+    }
+}
+
+/// An echo server behind the far machine, and its address.
+fn echo_behind(net: &Net, via: &str, address: &str) -> (Running, String) {
+    let at = match address.contains(':') {
+        true => format!("[{address}]:0"),
+        false => format!("{address}:0"),
+    };
+    let args = ["echo", "server", "--via", via, "--addr", &at, "--json"];
+    let mut server = Running::spawn(net.over_there(&weir(&args)));
+    let addr = server.listening();
+    (server, addr)
+}
+
+/// `weir echo client` of this build.
+fn echo<'a>(via: &'a str, addr: &'a str) -> [&'a str; 9] {
+    let own = env!("CARGO_BIN_EXE_weir");
+    [
+        own,
+        "echo",
+        "client",
+        "--via",
+        via,
+        "--connect",
+        addr,
+        "--count",
+        "3",
+    ]
+}
+
+fn succeeded(output: &Output) {
+    assert!(
+        output.status.success(),
+        "{:?}: {}{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn tcp_of_a_command_leaves_at_the_far_side() {
+    two_machines("tcp_of_a_command_leaves_at_the_far_side", |net| {
+        let far = Far::new(net, "network-tcp");
+        for address in [BEHIND, BEHIND6] {
+            let (_server, addr) = echo_behind(net, "tcp", address);
+            let began = Instant::now();
+            succeeded(&far.run(&echo("tcp", &addr)));
+            assert!(
+                began.elapsed() < Duration::from_secs(5),
+                "{:?}",
+                began.elapsed()
+            );
+            // Without the tunnel there is no way.
+            assert!(!finish(weir(&echo("tcp", &addr)[1..])).status.success());
+        }
+    });
+}
+
+#[test]
+fn udp_of_a_command_leaves_at_the_far_side() {
+    two_machines("udp_of_a_command_leaves_at_the_far_side", |net| {
+        let far = Far::new(net, "network-udp");
+        // QUIC inside the tunnel: its packets are UDP.
+        let (_server, addr) = echo_behind(net, "quic", BEHIND);
+        succeeded(&far.run(&echo("quic", &addr)));
+    });
+}
+
+#[test]
+fn what_the_far_side_is_refused_the_command_is_refused() {
+    two_machines(
+        "what_the_far_side_is_refused_the_command_is_refused",
+        |net| {
+            let far = Far::new(net, "network-refused");
+            let line = format!("exec 3<>/dev/tcp/{BEHIND}/9");
+            let began = Instant::now();
+            let output = far.run(&["bash", "-c", &line]);
+            assert!(
+                text(&output.stderr).contains("Connection refused"),
+                "{}",
+                text(&output.stderr)
+            );
+            // At once, not after a repetition.
+            assert!(
+                began.elapsed() < Duration::from_secs(3),
+                "{:?}",
+                began.elapsed()
+            );
+        },
+    );
+}
+
+#[test]
+fn what_the_rules_forbid_is_refused() {
+    two_machines("what_the_rules_forbid_is_refused", |net| {
+        let far = Far::allowing(net, "network-rules", "loopback");
+        let (_server, addr) = echo_behind(net, "tcp", BEHIND);
+        let output = far.run(&echo("tcp", &addr));
+        assert!(!output.status.success());
+        let said = text(&output.stderr);
+        assert!(
+            said.contains("not allowed") && said.contains("--allow-to"),
+            "{said}"
+        );
+        let output = far.run(&["getent", "ahostsv4", NAME]);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stdout));
+    });
+}
+
+#[test]
+fn names_are_those_of_the_far_side() {
+    two_machines("names_are_those_of_the_far_side", |net| {
+        let far = Far::new(net, "network-names");
+        let output = far.run(&["getent", "ahostsv4", NAME]);
+        succeeded(&output);
+        assert!(
+            text(&output.stdout).starts_with(BEHIND),
+            "{}",
+            text(&output.stdout)
+        );
+        let (_server, addr) = echo_behind(net, "tcp", BEHIND);
+        let (_, port) = addr.rsplit_once(':').unwrap();
+        succeeded(&far.run(&echo("tcp", &format!("{NAME}:{port}"))));
+        // And of the near side's resolver nothing is left.
+        let output = far.run(&["cat", "/etc/resolv.conf"]);
+        let said = text(&output.stdout);
+        let servers = said.lines().filter(|line| line.starts_with("nameserver"));
+        assert_eq!(servers.collect::<Vec<_>>(), ["nameserver 198.18.0.1"]);
+    });
+}
+
+#[test]
+fn a_command_s_end_is_ours() {
+    two_machines("a_command_s_end_is_ours", |net| {
+        let far = Far::new(net, "network-exit");
+        for (line, code) in [("exit 0", 0), ("exit 3", 3), ("kill -TERM $$", 143)] {
+            let output = far.run(&["sh", "-c", line]);
+            assert_eq!(
+                output.status.code(),
+                Some(code),
+                "{line}: {}",
+                text(&output.stderr)
+            );
+        }
+        let output = far.run(&["/no/such/program"]);
+        assert_eq!(output.status.code(), Some(127));
+        assert!(text(&output.stderr).contains("/no/such/program"));
+        assert_eq!(far.run(&["/etc"]).status.code(), Some(126));
+        // What it says and reads is its own.
+        let output = far.run(&["echo", "to stdout"]);
+        assert_eq!(text(&output.stdout), "to stdout\n");
+    });
+}
+
+#[test]
+fn signals_are_passed_on() {
+    two_machines("signals_are_passed_on", |net| {
+        let far = Far::new(net, "network-signals");
+        let line = "trap 'exit 42' TERM; echo ready; while :; do sleep 0.02; done";
+        let mut running = Running::spawn(far.run_command(&[], &["sh", "-c", line]));
+        assert_eq!(running.line(), "ready\n");
+        assert_eq!(running.terminate().status.code(), Some(42));
+    });
+}
+
+#[test]
+fn scripts_learn_what_runs_and_how_it_ended() {
+    two_machines("scripts_learn_what_runs_and_how_it_ended", |net| {
+        let far = Far::new(net, "network-json");
+        let output = finish(far.run_command(&["--json"], &["sh", "-c", "exit 7"]));
+        let lines = common::lines(&output.stdout);
+        assert_eq!(lines[0]["running"], "sh");
+        assert!(lines[0]["pid"].is_u64() && lines[0]["peer_id"].is_string());
+        assert_eq!(lines.last().unwrap()["exit_code"], 7);
+        assert_eq!(output.status.code(), Some(7));
+    });
+}
+
+#[test]
+fn a_tunnel_that_cannot_be_had_runs_nothing() {
+    two_machines("a_tunnel_that_cannot_be_had_runs_nothing", |_| {
+        let key = scratch("network-nobody");
+        let target = format!("12D3KooWP8LB4A57DwZmAvju3hLeCAhFJ2nbWQfNFUQY4hyKd3MT@{FAR}:9");
+        let mut command = weir(&["run", &target, "--key"]);
+        command.arg(&key).args(["--", "echo", "it ran"]);
+        let output = finish(command);
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(text(&output.stdout), "");
+        let output = finish(weir(&["run", &target]));
+        assert_eq!(output.status.code(), Some(2), "no command is wrong usage");
+        let _ = std::fs::remove_file(key);
+    });
+}
+
+/// `weir connect --tun`, once it stands.
+fn tun(far: &Far, options: &[&str]) -> Running {
+    let key = far.key();
+    let args = [
+        "connect",
+        &far.target,
+        "--key",
+        &key,
+        "--tun",
+        "10.7.0.2/24",
+        "--json",
+    ];
+    let mut running = Running::start(&[&args[..], options].concat());
+    let said = running.json_line();
+    let device = said["forwards"][0]["bind"].as_str().unwrap();
+    assert!(device.contains("10.7.0.2/24"), "{said}");
+    running
+}
+
+/// What a line prints here.
+fn printed(line: &str) -> String {
+    let output = Command::new("sh").args(["-c", line]).output().unwrap();
+    text(&output.stdout)
+}
+
+#[test]
+fn a_machine_s_traffic_takes_the_interface_where_routes_say_so() {
+    two_machines(
+        "a_machine_s_traffic_takes_the_interface_where_routes_say_so",
+        |net| {
+            let far = Far::new(net, "network-tun");
+            let (_tcp, tcp) = echo_behind(net, "tcp", BEHIND);
+            let (_quic, quic) = echo_behind(net, "quic", BEHIND);
+            let before = printed("ip route");
+            let running = tun(&far, &["--route", "203.0.113.0/24"]);
+            assert!(printed("ip route").contains("203.0.113.0/24 dev weir0"));
+            succeeded(&finish(weir(&echo("tcp", &tcp)[1..])));
+            succeeded(&finish(weir(&echo("quic", &quic)[1..])));
+            succeeded(&running.terminate());
+            assert_eq!(printed("ip route"), before);
+            assert!(!printed("ip -o link").contains("weir0"));
+        },
+    );
+}
+
+#[test]
+fn the_tunnel_does_not_go_through_itself_and_leaves_no_route_behind() {
+    two_machines(
+        "the_tunnel_does_not_go_through_itself_and_leaves_no_route_behind",
+        |net| {
+            let far = Far::new(net, "network-routes");
+            let (_tcp, tcp) = echo_behind(net, "tcp", BEHIND);
+            let before = printed("ip route");
+            // Everything, the peer's own address among it.
+            let running = tun(&far, &["--route", "0.0.0.0/0"]);
+            let routes = printed("ip route");
+            assert!(routes.contains("10.9.0.2 dev near0"), "{routes}");
+            assert!(routes.contains("128.0.0.0/1 dev weir0") && !routes.contains("default"));
+            succeeded(&finish(weir(&echo("tcp", &tcp)[1..])));
+            // A crash: the interface goes, and what led past it stays.
+            running.signal("KILL");
+            running.output();
+            assert!(printed("ip route").contains("10.9.0.2 dev near0"));
+            let running = tun(&far, &[]);
+            assert!(
+                !printed("ip route").contains("10.9.0.2 dev near0"),
+                "it was not taken back"
+            );
+            succeeded(&running.terminate());
+            assert_eq!(printed("ip route"), before);
+        },
+    );
+}
+
+#[test]
+fn an_interface_that_cannot_be_says_why() {
+    two_machines("an_interface_that_cannot_be_says_why", |net| {
+        let far = Far::new(net, "network-wrong");
+        let key = far.key();
+        let connect = |options: &[&str]| {
+            let args = [&["connect", &far.target, "--key", &key], options].concat();
+            finish(weir(&args))
+        };
+        let output = connect(&["--tun", "10.7.0.2/32"]);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("10.7.0.2/32"));
+        let output = connect(&["--route", "10.0.0.0/8"]);
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "a route without an interface"
+        );
+        net.near("ip tuntap add dev taken0 mode tap");
+        let output = connect(&["--tun", "10.7.0.2/24", "--tun-name", "taken0"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            text(&output.stderr).contains("taken0"),
+            "{}",
+            text(&output.stderr)
+        );
+    });
+}
