@@ -141,8 +141,36 @@ impl Ip {
         )
     }
 
+    /// True when packets with these ends were for us a moment ago, and nothing has changed since: most
+    /// packets come from somebody who sent the one before.
     #[inline]
-    fn judge_v4(&self, incoming: &Incoming, src: Ipv4Addr, dst: Ipv4Addr) -> Verdict {
+    fn is_recent(&self, incoming: &Incoming, ends: (IpAddr, IpAddr)) -> bool {
+        let interface = self.interfaces.get(incoming.interface.index());
+        let recent = interface.and_then(|interface| interface.recent);
+        recent == Some((ends, self.generation())) && !incoming.link_to_many
+    }
+
+    fn remember(&mut self, incoming: &Incoming, ends: (IpAddr, IpAddr)) {
+        let generation = self.generation();
+        if let Some(interface) = self.interfaces.get_mut(incoming.interface.index()) {
+            interface.recent = Some((ends, generation));
+        }
+    }
+
+    #[inline]
+    fn judge_v4(&mut self, incoming: &Incoming, src: Ipv4Addr, dst: Ipv4Addr) -> Verdict {
+        let ends = (IpAddr::V4(src), IpAddr::V4(dst));
+        if self.is_recent(incoming, ends) {
+            return Verdict::Ours;
+        }
+        let verdict = self.judge_v4_anew(incoming, src, dst);
+        if verdict == Verdict::Ours {
+            self.remember(incoming, ends);
+        }
+        verdict
+    }
+
+    fn judge_v4_anew(&self, incoming: &Incoming, src: Ipv4Addr, dst: Ipv4Addr) -> Verdict {
         let Some(interface) = self.interfaces.get(incoming.interface.index()) else {
             return self.judge_own(src.into(), dst.into());
         };
@@ -162,7 +190,6 @@ impl Ip {
     }
 
     /// A destination that is one host.
-    #[inline]
     fn judge_unicast(&self, incoming: &Incoming, dst: IpAddr) -> Verdict {
         let Some(interface) = self.interfaces.get(incoming.interface.index()) else {
             return Verdict::Drop;
@@ -319,7 +346,21 @@ impl Ip {
         self.deliver(now, *received)
     }
 
-    fn judge_v6(&self, incoming: &Incoming, header: &ipv6::Header, payload: &[u8]) -> Verdict {
+    #[inline]
+    fn judge_v6(&mut self, incoming: &Incoming, header: &ipv6::Header, payload: &[u8]) -> Verdict {
+        let ends = (IpAddr::V6(header.src), IpAddr::V6(header.dst));
+        if self.is_recent(incoming, ends) {
+            return Verdict::Ours;
+        }
+        let verdict = self.judge_v6_anew(incoming, header, payload);
+        // Some packets of neighbour discovery are taken that others with their ends are not.
+        if verdict == Verdict::Ours && !is_neighbor_discovery(header, payload) {
+            self.remember(incoming, ends);
+        }
+        verdict
+    }
+
+    fn judge_v6_anew(&self, incoming: &Incoming, header: &ipv6::Header, payload: &[u8]) -> Verdict {
         let (src, dst) = (header.src, header.dst);
         let Some(interface) = self.interfaces.get(incoming.interface.index()) else {
             return self.judge_own(src.into(), dst.into());

@@ -31,6 +31,8 @@ pub(crate) struct Interface {
     pub(crate) solicitations: u8,
     /// A report of our groups is due (RFC 3810).
     pub(crate) report_due: bool,
+    /// Source and destination of the last packet that was for us, and in what state of all tables.
+    pub(crate) recent: Option<((IpAddr, IpAddr), u32)>,
 }
 
 /// Parameters that router advertisements set.
@@ -119,6 +121,7 @@ impl Interface {
             },
             solicitations: 0,
             report_due: false,
+            recent: None,
         }
     }
 

@@ -225,6 +225,12 @@ impl Ip {
         self.generation = self.generation.wrapping_add(1);
     }
 
+    /// What changes whenever tables do.
+    #[inline]
+    pub(crate) const fn generation(&self) -> u32 {
+        self.generation
+    }
+
     pub(crate) fn interface(&self, id: InterfaceId) -> Option<&interface::Interface> {
         self.interfaces.get(id.index())
     }

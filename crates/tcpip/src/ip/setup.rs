@@ -304,6 +304,7 @@ impl Ip {
     /// Whether packets for others are passed on (off at first).
     pub(crate) fn set_forwarding(&mut self, on: bool) {
         self.forwarding = on;
+        self.changed();
     }
 
     /// What the interface's device can do; `None` when there is no such interface.

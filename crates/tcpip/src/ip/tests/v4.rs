@@ -196,6 +196,43 @@ fn packets_to_many_are_marked() {
     );
 }
 
+// What was for us a moment ago is not for ever.
+#[test]
+fn a_packet_is_judged_anew_when_addresses_change() {
+    let mut host = Host::tun(&["10.0.0.1/24", "fd00::1/64"]);
+    let packets = [
+        packet4("10.0.0.2", "10.0.0.1", 6, &[0; 20], |_| {}),
+        packet6("fd00::2", "fd00::1", 6, &[0; 20]),
+    ];
+    for (packet, own, theirs) in [
+        (&packets[0], "10.0.0.1", "10.0.0.2/24"),
+        (&packets[1], "fd00::1", "fd00::2/64"),
+    ] {
+        host.take(packet);
+        host.take(packet);
+        assert_eq!(host.arrived.len(), 2);
+        // The sender's address becomes ours: now it is forged.
+        host.ip
+            .add_address(host.now, FIRST, theirs.parse().unwrap())
+            .unwrap();
+        host.take(packet);
+        assert_eq!(host.arrived.len(), 2);
+        let theirs: Cidr = theirs.parse().unwrap();
+        assert!(host.ip.remove_address(FIRST, theirs.address()));
+        host.take(packet);
+        assert_eq!(host.arrived.len(), 3);
+        assert!(host.ip.remove_address(FIRST, ip(own)));
+        host.take(packet);
+        assert_eq!(host.arrived.len(), 3);
+        host.arrived.clear();
+    }
+    // In a frame for everybody, what was for us alone is not.
+    let mut host = Host::ethernet(&["10.0.0.1/24"]);
+    host.take(&frame(PEER, US, &packets[0]));
+    host.take(&frame(PEER, Mac::BROADCAST, &packets[0]));
+    assert_eq!(host.arrived.len(), 1);
+}
+
 // RFC 1122 section 3.3.6: a packet for one host in a frame for all is a mistake or a trick.
 #[test]
 fn one_hosts_packet_in_a_broadcast_frame_is_dropped() {
