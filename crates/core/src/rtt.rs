@@ -16,12 +16,14 @@ pub struct Rtt {
     measured: Option<Measured>,
 }
 
+/// In nanoseconds: half the size of a [`Duration`], and plain arithmetic.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 struct Measured {
-    latest: Duration,
-    smoothed: Duration,
-    variance: Duration,
-    min: Duration,
+    latest: u64,
+    smoothed: u64,
+    variance: u64,
+    /// [`u64::MAX`] when it was forgotten.
+    min: u64,
 }
 
 impl Default for Rtt {
@@ -46,6 +48,7 @@ impl Rtt {
     /// (RFC 9002 section 5.3).
     #[inline]
     pub fn update(&mut self, sample: Duration, ack_delay: Duration) {
+        let sample = nanos(sample);
         let Some(old) = self.measured else {
             // RFC 6298 2.2.
             self.measured = Some(Measured {
@@ -58,7 +61,7 @@ impl Rtt {
         };
         // The least is not corrected by what the peer says, which could be anything.
         let min = old.min.min(sample);
-        let adjusted = match sample.checked_sub(ack_delay) {
+        let adjusted = match sample.checked_sub(nanos(ack_delay)) {
             Some(adjusted) if adjusted >= min => adjusted,
             _ => sample,
         };
@@ -82,6 +85,7 @@ impl Rtt {
             self.update(sample, Duration::ZERO);
             return;
         };
+        let sample = nanos(sample);
         let deviation = old.smoothed.abs_diff(sample);
         self.measured = Some(Measured {
             latest: sample,
@@ -95,7 +99,7 @@ impl Rtt {
     /// the path may have changed under persistent congestion).
     pub fn reset_min(&mut self) {
         if let Some(measured) = &mut self.measured {
-            measured.min = Duration::MAX;
+            measured.min = u64::MAX;
         }
     }
 
@@ -103,21 +107,24 @@ impl Rtt {
     #[inline]
     #[must_use]
     pub fn latest(&self) -> Option<Duration> {
-        self.measured.map(|measured| measured.latest)
+        self.measured
+            .map(|measured| Duration::from_nanos(measured.latest))
     }
 
     /// The smoothed round trip time, once measured.
     #[inline]
     #[must_use]
     pub fn smoothed(&self) -> Option<Duration> {
-        self.measured.map(|measured| measured.smoothed)
+        self.measured
+            .map(|measured| Duration::from_nanos(measured.smoothed))
     }
 
     /// The smoothed variation, once measured.
     #[inline]
     #[must_use]
     pub fn variance(&self) -> Option<Duration> {
-        self.measured.map(|measured| measured.variance)
+        self.measured
+            .map(|measured| Duration::from_nanos(measured.variance))
     }
 
     /// The least measured.
@@ -125,7 +132,7 @@ impl Rtt {
     #[must_use]
     pub fn min(&self) -> Option<Duration> {
         let measured = self.measured?;
-        (measured.min != Duration::MAX).then_some(measured.min)
+        (measured.min != u64::MAX).then(|| Duration::from_nanos(measured.min))
     }
 
     /// The smoothed round trip time, or what is assumed before it is measured.
@@ -159,21 +166,20 @@ const MAX_PER_ROUND: u32 = 1024;
 
 /// `old` with the `of`-th part of its distance to `new` gone.
 #[inline]
-fn blend(old: Duration, new: Duration, of: u64) -> Duration {
-    let (old, new) = (nanos(old), nanos(new));
+fn blend(old: u64, new: u64, of: u64) -> u64 {
     let part = old.abs_diff(new) / of.max(1);
-    Duration::from_nanos(if new > old {
+    if new > old {
         old.saturating_add(part)
     } else {
         old.saturating_sub(part)
-    })
+    }
 }
 
 /// `weight` parts of `old` and the rest of `of` parts of `new`.
 #[inline]
-fn mix(old: Duration, weight: u32, new: Duration, of: u32) -> Duration {
+fn mix(old: u64, weight: u64, new: u64, of: u64) -> u64 {
     let sum = old.saturating_mul(weight).saturating_add(new);
-    sum / of
+    sum / of.max(1)
 }
 
 #[cfg(test)]

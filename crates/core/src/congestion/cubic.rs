@@ -28,9 +28,10 @@ pub struct Cubic {
     /// Only in the first slow start (RFC 9406 4.3: later ones know their threshold).
     hystart: Option<HyStart>,
     curve: Curve,
-    undo: Option<Undo>,
+    /// Boxed, as most controllers have none, and there may be very many controllers.
+    undo: Option<Box<Undo>>,
     /// What the last time-out of TCP took.
-    timeout_undo: Option<Undo>,
+    timeout_undo: Option<Box<Undo>>,
 }
 
 /// The variables of RFC 9438 4.1.2 that are more than a window, all windows in bytes.
@@ -88,7 +89,7 @@ impl Cubic {
         if !self.recovery.on_congestion(now, sent_at, cause) {
             return;
         }
-        self.undo = Some(self.snapshot());
+        self.undo = Some(Box::new(self.snapshot()));
         self.reduce();
     }
 
@@ -101,7 +102,7 @@ impl Cubic {
     }
 
     /// RFC 9438 4.9: unless the window has grown past what it was.
-    fn restore(&mut self, undo: Undo) {
+    fn restore(&mut self, undo: &Undo) {
         if self.base.window() < undo.window {
             self.base.set_window(undo.window);
             self.base.ssthresh = undo.ssthresh;
@@ -271,7 +272,7 @@ impl Controller for Cubic {
             return;
         }
         if let Some(undo) = self.undo.take() {
-            self.restore(undo);
+            self.restore(&undo);
         }
     }
 
@@ -281,7 +282,7 @@ impl Controller for Cubic {
 
     fn on_timeout(&mut self, timeout: &TimeoutSample) {
         if timeout.is_first {
-            self.timeout_undo = Some(self.snapshot());
+            self.timeout_undo = Some(Box::new(self.snapshot()));
         }
         if timeout.reduces {
             self.reduce();
@@ -297,7 +298,7 @@ impl Controller for Cubic {
 
     fn on_spurious_timeout(&mut self, _now: Instant) {
         if let Some(undo) = self.timeout_undo.take() {
-            self.restore(undo);
+            self.restore(&undo);
         }
     }
 

@@ -82,8 +82,8 @@ const GRANULARITY: Duration = Duration::from_millis(1);
 /// In nanoseconds: what the pacer lets go at once on such a path is more than a window.
 const MIN_PACED_RTT: u64 = 2_000_000;
 
-/// The first time-out for data when the SYN had to be repeated (RFC 6298 5.7).
-const RTO_AFTER_SYN_LOSS: Duration = Duration::from_secs(3);
+/// The first time-out for data when the SYN had to be repeated, in milliseconds (RFC 6298 5.7).
+const RTO_AFTER_SYN_LOSS: u32 = 3000;
 
 /// Time-outs of full segments in a row after which the path is suspected of dropping them for their
 /// size (RFC 2923 section 2.1).
@@ -126,10 +126,10 @@ pub(crate) struct Recovery {
     backoff: u8,
     /// Time-outs with a full segment at the front, none having been acknowledged since.
     black_hole: u8,
-    syn_repeats: u32,
-    smss: u32,
+    syn_repeats: u16,
     /// Time-outs in a row.
-    timeouts: u32,
+    timeouts: u16,
+    smss: u32,
     dup_acks: u32,
     /// Without SACK: bytes that duplicate acknowledgements tell to have left the network.
     reno_left: u64,
@@ -150,10 +150,11 @@ pub(crate) struct Recovery {
     reorder_at: Instant,
     /// When the pacer lets the next batch go; [`Instant::MAX`]: it holds nothing back.
     pace_at: Instant,
-    min_rto: Duration,
-    max_rto: Duration,
-    initial_rto: Duration,
-    seed: u64,
+    /// In milliseconds, as the next two.
+    min_rto: u32,
+    max_rto: u32,
+    initial_rto: u32,
+    seed: u32,
     counters: Counters,
     /// Records and ranges looked at for SACK blocks.
     #[cfg(test)]
@@ -164,7 +165,7 @@ impl Recovery {
     /// A connection that has sent nothing.
     pub(crate) fn new(now: Instant, config: &RecoveryConfig) -> Recovery {
         Recovery {
-            controller: controller(now, config.algorithm, config.smss, config.seed),
+            controller: controller(now, config.algorithm, config.smss, config.seed as u32),
             flight: Flight::new(config.algorithm == Algorithm::Bbr),
             rtt: Rtt::new(None),
             round: Round::default(),
@@ -197,10 +198,10 @@ impl Recovery {
             last_sent_at: now,
             reorder_at: Instant::MAX,
             pace_at: Instant::MAX,
-            min_rto: config.min_rto,
-            max_rto: config.max_rto,
-            initial_rto: config.initial_rto,
-            seed: config.seed,
+            min_rto: millis(config.min_rto),
+            max_rto: millis(config.max_rto),
+            initial_rto: millis(config.initial_rto),
+            seed: config.seed as u32,
             counters: Counters::default(),
             #[cfg(test)]
             steps: 0,
@@ -441,6 +442,7 @@ impl Recovery {
     /// first time-out is 3 s, and after more than one repeat the initial window is one segment
     /// (RFC 6298 5.7, RFC 6928 section 2).
     pub(crate) fn on_syn_retransmitted(&mut self, _now: Instant, times: u32) {
+        let times = u16::try_from(times).unwrap_or(u16::MAX);
         self.syn_repeats = self.syn_repeats.max(times);
         self.backoff = 0;
         self.limit_after_syn_loss();
@@ -485,7 +487,7 @@ impl Recovery {
     /// Retransmission time-outs in a row without an acknowledgement of new data (RFC 9293 3.8.3).
     #[inline]
     pub(crate) fn consecutive_timeouts(&self) -> u32 {
-        self.timeouts
+        self.timeouts.into()
     }
 
     /// When the oldest unacknowledged byte was first sent: user time-outs count from here.
@@ -542,6 +544,11 @@ impl Recovery {
     }
 }
 
+/// Whole milliseconds, as many as fit.
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
 /// The initial window of RFC 6928 section 2 in bytes.
 pub(crate) fn initial_window(smss: u32) -> u64 {
     let smss = u64::from(smss);
@@ -549,8 +556,8 @@ pub(crate) fn initial_window(smss: u32) -> u64 {
         .min(smss.saturating_mul(2).max(14_600))
 }
 
-fn controller(now: Instant, algorithm: Algorithm, smss: u32, seed: u64) -> Box<dyn Controller> {
-    let mut config = Config::new(u64::from(smss), seed);
+fn controller(now: Instant, algorithm: Algorithm, smss: u32, seed: u32) -> Box<dyn Controller> {
+    let mut config = Config::new(u64::from(smss), seed.into());
     config.initial_window = Some(initial_window(smss));
     algorithm.with_config(now, &config)
 }

@@ -1,7 +1,7 @@
 //! Loss by time: what was sent well before something that arrived is lost (RFC 8985 section 6).
 
 use weir_core::rtt::Rtt;
-use weir_core::time::{Duration, Instant};
+use weir_core::time::{Duration, Instant, nanos};
 
 use super::lose::Horizon;
 use super::tally::Tally;
@@ -17,9 +17,11 @@ const MAX_MULTIPLIER: u8 = 64;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rack {
     /// RACK.xmit_ts and RACK.end_seq.
-    newest: Option<(Instant, u64)>,
-    /// RACK.rtt.
-    rtt: Duration,
+    sent_at: Instant,
+    /// 0 when nothing was delivered yet.
+    end: u64,
+    /// RACK.rtt in nanoseconds.
+    rtt: u64,
     /// RACK.fack: the highest offset known to be delivered.
     fack: u64,
     reordering_seen: bool,
@@ -36,8 +38,8 @@ impl Rack {
     #[inline]
     pub(super) fn on_delivered(&mut self, now: Instant, tally: &Tally) {
         if let Some((sent_at, end)) = tally.newest {
-            self.rtt = now.saturating_duration_since(sent_at);
-            self.newest = self.newest.max(Some((sent_at, end)));
+            self.rtt = nanos(now.saturating_duration_since(sent_at));
+            (self.sent_at, self.end) = (self.sent_at, self.end).max((sent_at, end));
         }
         self.reordering_seen |= tally.lowest_original < self.fack;
         self.fack = self.fack.max(tally.highest);
@@ -86,27 +88,26 @@ impl Rack {
 
     /// Step 5: what can be told lost `now`, if anything was ever delivered.
     pub(super) fn horizon(&self, now: Instant, window: Duration) -> Option<Horizon> {
-        let (sent_at, end) = self.newest?;
-        Some(Horizon {
-            sent_at,
-            end,
+        self.has_delivery().then(|| Horizon {
+            sent_at: self.sent_at,
+            end: self.end,
             late_at: now - self.wait(window),
         })
     }
 
     /// How long after it was sent something is lost.
     pub(super) fn wait(&self, window: Duration) -> Duration {
-        self.rtt.saturating_add(window)
+        Duration::from_nanos(self.rtt).saturating_add(window)
     }
 
     /// Whether a delivery was ever seen.
     pub(super) fn has_delivery(&self) -> bool {
-        self.newest.is_some()
+        self.end > 0
     }
 
     /// When the newest delivered segment was sent.
     pub(super) fn newest_sent_at(&self) -> Option<Instant> {
-        self.newest.map(|(sent_at, _)| sent_at)
+        self.has_delivery().then_some(self.sent_at)
     }
 
     /// Whether something sent later arrived earlier.

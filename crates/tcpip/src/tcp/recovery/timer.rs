@@ -105,17 +105,22 @@ impl Round {
     }
 }
 
+fn from_millis(millis: u32) -> Duration {
+    Duration::from_millis(millis.into())
+}
+
 impl Recovery {
     /// The retransmission time-out with its backoff (RFC 6298 section 2).
     pub(crate) fn rto(&self) -> Duration {
         let base = match self.rtt.smoothed() {
-            Some(_) => self.rtt.rto(self.min_rto.max(GRANULARITY)),
-            None => self.initial_rto,
+            Some(_) => self.rtt.rto(from_millis(self.min_rto).max(GRANULARITY)),
+            None => from_millis(self.initial_rto),
         };
         let factor = 1u32
             .checked_shl(self.backoff.min(MAX_BACKOFF).into())
             .unwrap_or(u32::MAX);
-        base.saturating_mul(factor).min(self.max_rto.max(base))
+        base.saturating_mul(factor)
+            .min(from_millis(self.max_rto).max(base))
     }
 
     /// When [`on_timeout`](Recovery::on_timeout) is to be called, and what for.
