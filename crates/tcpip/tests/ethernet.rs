@@ -427,6 +427,19 @@ fn hosts_are_configured_by_advertisements_and_reach_each_other() {
     );
 }
 
+// RFC 4291 section 2.5.6: link-local addresses serve without anything configured.
+#[test]
+fn hosts_without_any_configuration_reach_each_other() {
+    let mut net = Net::new();
+    let (a, b) = (net.host(), net.host());
+    net.join(a, 0, &[], false);
+    net.join(b, 0, &[], false);
+    net.run(Duration::from_secs(3));
+    let (left, right) = net.connect(a, (b, link_local(mac(b, 0)).into()));
+    net.bulk((a, left), (b, right), pattern(100_000));
+    net.bulk((b, right), (a, left), pattern(100_000));
+}
+
 // T133: the ends think of 1500 bytes, the router's far link takes 1280.
 #[test]
 fn a_smaller_link_in_the_middle_is_found_without_a_standstill() {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use weir_core::rng::Rng;
+use weir_core::slab::Key;
 use weir_core::time::{Duration, Instant};
 
 use crate::ip::hash::Keyed;
@@ -33,6 +34,20 @@ pub(crate) struct PathMtus {
 struct Path {
     mtu: u16,
     expires: Instant,
+    /// Its timer, among those of the stack.
+    timer: Option<Key>,
+}
+
+/// A path that takes less than was thought.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lowered {
+    pub(crate) mtu: u16,
+    /// When to [look](PathMtus::expire) at it again.
+    pub(crate) expires: Instant,
+    /// The timer that it has already, to be set to then.
+    pub(crate) timer: Option<Key>,
+    /// The timer of a path that had to go for it.
+    pub(crate) evicted: Option<Key>,
 }
 
 impl PathMtus {
@@ -57,8 +72,8 @@ impl PathMtus {
     }
 
     /// A router says that packets to `dst` of `size` bytes are too big, and that `reported` bytes are
-    /// not (0: it does not say). `current` is what was thought until now. Returns the new MTU and
-    /// when to [look](PathMtus::expire) at it again, or `None` when the report is ignored (T134).
+    /// not (0: it does not say). `current` is what was thought until now. `None` when the report is
+    /// ignored (T134).
     pub(crate) fn lower(
         &mut self,
         now: Instant,
@@ -66,7 +81,7 @@ impl PathMtus {
         reported: u32,
         size: u16,
         current: u16,
-    ) -> Option<(u16, Instant)> {
+    ) -> Option<Lowered> {
         let least = if dst.is_ipv4() {
             MIN_MTU_V4
         } else {
@@ -79,18 +94,34 @@ impl PathMtus {
         if reported < least || reported >= current {
             return None;
         }
+        let mut evicted = None;
         if self.paths.len() >= MAX_PATH_MTUS && !self.paths.contains_key(&dst) {
             // Any other goes: it is found again by the next packet that is too big.
             let other = self.paths.keys().next().copied();
-            other.and_then(|other| self.paths.remove(&other));
+            let other = other.and_then(|other| self.paths.remove(&other));
+            evicted = other.and_then(|other| other.timer);
         }
-        let expires = now + PATH_MTU_LIFETIME;
+        let timer = self.paths.get(&dst).and_then(|path| path.timer);
+        let lowered = Lowered {
+            mtu: reported,
+            expires: now + PATH_MTU_LIFETIME,
+            timer,
+            evicted,
+        };
         let path = Path {
             mtu: reported,
-            expires,
+            expires: lowered.expires,
+            timer,
         };
         self.paths.insert(dst, path);
-        Some((reported, expires))
+        Some(lowered)
+    }
+
+    /// Says which timer a path has.
+    pub(crate) fn set_timer(&mut self, dst: IpAddr, timer: Key) {
+        if let Some(path) = self.paths.get_mut(&dst) {
+            path.timer = Some(timer);
+        }
     }
 
     /// Forgets what is known of `dst` if it is too old by `now`. True when it was.
@@ -145,7 +176,7 @@ mod tests {
         let mut paths = PathMtus::new(&mut rng_from_seed(1));
         let lowered = |paths: &mut PathMtus, size, current| {
             let lowered = paths.lower(Instant::ZERO, four(), 0, size, current);
-            lowered.map(|(mtu, _)| mtu)
+            lowered.map(|lowered| lowered.mtu)
         };
         assert_eq!(lowered(&mut paths, 1500, 1500), Some(1492));
         assert_eq!(lowered(&mut paths, 1492, 1492), Some(1006));
@@ -156,13 +187,13 @@ mod tests {
     #[test]
     fn after_ten_minutes_it_is_forgotten() {
         let mut paths = PathMtus::new(&mut rng_from_seed(1));
-        let (_, expires) = paths
+        let lowered = paths
             .lower(Instant::ZERO, four(), 1400, 1500, 1500)
             .unwrap();
-        assert_eq!(expires, Instant::from_millis(600_000));
+        assert_eq!(lowered.expires, Instant::from_millis(600_000));
         assert!(!paths.expire(Instant::from_millis(599_999), four()));
         assert_eq!(paths.get(four()), Some(1400));
-        assert!(paths.expire(expires, four()));
+        assert!(paths.expire(lowered.expires, four()));
         assert_eq!(paths.get(four()), None);
     }
 

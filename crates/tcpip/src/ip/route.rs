@@ -226,15 +226,22 @@ impl Ip {
         size: u16,
     ) -> Option<u16> {
         let current = self.path_mtu(dst)?;
-        let Some((mtu, expires)) = self.paths.lower(now, dst, mtu, size, current) else {
+        let Some(lowered) = self.paths.lower(now, dst, mtu, size, current) else {
             // Another connection to the same destination was told before.
-            let same = self
-                .paths
-                .get(dst)
-                .is_some_and(|known| u32::from(known) == mtu);
-            return Some(current).filter(|current| same && *current < size);
+            let known = self.paths.get(dst).map(u32::from);
+            return Some(current).filter(|current| known == Some(mtu) && *current < size);
         };
-        self.timers.insert(expires, Due::PathMtu(dst));
+        if let Some(evicted) = lowered.evicted {
+            self.timers.cancel(evicted);
+        }
+        match lowered.timer {
+            Some(timer) if self.timers.reset(timer, lowered.expires) => {}
+            _ => {
+                let timer = self.timers.insert(lowered.expires, Due::PathMtu(dst));
+                self.paths.set_timer(dst, timer);
+            }
+        }
+        let mtu = lowered.mtu;
         self.changed();
         self.tell(IpEvent::PathMtu { dst, mtu });
         Some(mtu)

@@ -308,6 +308,11 @@ impl Neighbor {
         }
     }
 
+    /// How many frames wait for it.
+    pub(crate) fn waiting(&self) -> usize {
+        self.pending.len()
+    }
+
     /// True when its Ethernet address can be used.
     #[inline]
     pub(crate) fn is_known(&self) -> bool {

@@ -356,10 +356,15 @@ impl Ip {
         }
     }
 
-    /// Cancels the timer of a neighbour that is no more.
+    /// Cancels the timer of a neighbour that is no more, and counts what waited for it.
     pub(crate) fn let_go(&mut self, neighbor: Option<crate::link::cache::Neighbor>) {
-        if let Some(timer) = neighbor.and_then(|neighbor| neighbor.timer) {
+        let Some(neighbor) = neighbor else {
+            return;
+        };
+        if let Some(timer) = neighbor.timer {
             self.timers.cancel(timer);
         }
+        let dropped = neighbor.waiting() as u64;
+        self.counters.out_discards = self.counters.out_discards.saturating_add(dropped);
     }
 }

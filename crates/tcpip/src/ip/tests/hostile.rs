@@ -96,6 +96,8 @@ fn neighbours_that_are_not_there_are_bounded() {
         assert!(host.ip.neighbors.pending_bytes() <= MAX_PENDING_BYTES);
     }
     assert_eq!(host.ip.neighbors.len(), MAX_INCOMPLETE_NEIGHBORS + 1);
+    // What was given up is counted.
+    assert!(host.ip.counters.out_discards > 10_000);
     // One timer for each, whatever was given up.
     assert!(host.ip.timers.len() <= MAX_INCOMPLETE_NEIGHBORS + 8);
     assert_eq!(host.send("10.0.0.2", b"x", true).unwrap().len(), 1);

@@ -290,6 +290,30 @@ fn a_smaller_path_mtu_changes_routes_and_is_forgotten_in_time() {
     }
 }
 
+// C4: a path that shrinks byte by byte has one timer, and so has each of many paths.
+#[test]
+fn timers_of_path_mtus_are_as_many_as_paths() {
+    let mut host = Host::tun(&["10.0.0.1/8"]);
+    for mtu in (100..1500).rev() {
+        let told = host
+            .ip
+            .on_packet_too_big(host.now, ip("10.0.0.2"), mtu, 1500);
+        assert_eq!(told, Some(mtu as u16));
+    }
+    assert_eq!(host.ip.timers.len(), 1);
+    for n in 0..2 * MAX_PATH_MTUS as u32 {
+        let dst = Ipv4Addr::from_bits(0x0a01_0000 + n).into();
+        assert!(
+            host.ip
+                .on_packet_too_big(host.now, dst, 1400, 1500)
+                .is_some()
+        );
+        assert!(host.ip.timers.len() <= MAX_PATH_MTUS);
+    }
+    host.seconds(601);
+    assert_eq!((host.ip.paths.len(), host.ip.timers.len()), (0, 0));
+}
+
 // C7: what a router says is believed only after the transport found its own packet quoted, so a flood
 // of errors alone leaves nothing behind.
 #[test]
