@@ -23,11 +23,14 @@ fn it_proves_the_install() {
         started.elapsed()
     );
     let rows = lines(&output.stdout);
-    let yamux = rows
+    let names: Vec<_> = rows
         .iter()
-        .find(|row| row["via"] == "yamux")
-        .expect("a row via yamux");
-    assert_eq!(yamux["ok"], true);
+        .map(|row| row["via"].as_str().unwrap())
+        .collect();
+    let over_our_own = ["quic over weir-tcpip", "yamux over weir-tcpip"];
+    assert_eq!(names, [&["quic", "yamux"][..], &over_our_own].concat());
+    assert!(rows.iter().all(|row| row["ok"] == true), "{rows:?}");
+    let yamux = &rows[1];
     for figure in [
         "connect_ms",
         "rtt_p50_us",

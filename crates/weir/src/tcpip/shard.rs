@@ -93,7 +93,7 @@ impl Shard {
         // What applications have written since the last turn.
         let mut sent = self.send(cx);
         let read = self.receive(cx);
-        let timed = self.run_timers(cx);
+        self.run_timers();
         if self.woken.is_empty() {
             sent = self.send(cx);
         }
@@ -101,12 +101,9 @@ impl Shard {
             self.wake(usize::MAX);
             return Poll::Ready(());
         }
-        if self.wake(WAKES_PER_TURN) || [read, timed, sent].contains(&Progress::More) {
+        let more = self.wake(WAKES_PER_TURN) || [read, sent].contains(&Progress::More);
+        if more || !self.rest(cx) {
             // Those that were woken stand in the run queue before this task.
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        if !self.rest(cx) {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
@@ -144,37 +141,13 @@ impl Shard {
         progress
     }
 
-    /// Has the engine do what is due, and sets the task's own sleep to what is next.
-    fn run_timers(&mut self, cx: &mut Context<'_>) -> Progress {
+    /// Has the engine do what is due.
+    fn run_timers(&mut self) {
         let mut state = self.shared.lock();
-        let due = |at: Option<Instant>, now| at.is_some_and(|at| at <= now);
-        let next = |state: &super::shared::State| state.engine.poll_timeout().map(|(at, _)| at);
-        if due(next(&state), self.now) {
+        let next = state.engine.poll_timeout();
+        if next.is_some_and(|(at, _)| at <= self.now) {
             state.engine.handle_timeout(self.now);
             state.settle(&mut self.woken);
-        }
-        let next = next(&state);
-        drop(state);
-        self.arm([next, self.end].into_iter().flatten().min(), cx)
-    }
-
-    fn arm(&mut self, next: Option<Instant>, cx: &mut Context<'_>) -> Progress {
-        let Some(next) = next else {
-            self.alarm = Instant::MAX;
-            return Progress::Waiting;
-        };
-        // A later time is met when the earlier one fires in vain: cheaper than moving the timer for
-        // every batch.
-        let deadline = self.shared.clock.tokio_time(next);
-        if deadline < self.sleep.deadline() || self.sleep.is_elapsed() {
-            self.sleep.as_mut().reset(deadline);
-            self.alarm = next;
-        } else {
-            self.alarm = self.alarm.min(next);
-        }
-        match self.sleep.as_mut().poll(cx) {
-            Poll::Ready(()) => Progress::More,
-            Poll::Pending => Progress::Waiting,
         }
     }
 
@@ -242,13 +215,34 @@ impl Shard {
         count > 0
     }
 
-    /// Goes to sleep; false when something came up since it looked.
-    fn rest(&mut self, cx: &Context<'_>) -> bool {
+    /// Goes to sleep until the engine's next time; false when there is something to do at once.
+    fn rest(&mut self, cx: &mut Context<'_>) -> bool {
+        let next = self.shared.lock().engine.poll_timeout().map(|(at, _)| at);
+        let next = [next, self.end].into_iter().flatten().min();
+        if self.arm(next, cx).is_ready() {
+            return false;
+        }
         let mut state = self.shared.lock();
         if self.end.is_none() && state.link.is_abandoned {
             return false;
         }
         state.sleep(self.alarm, cx)
+    }
+
+    /// Sets the task's own sleep; ready when it is over already.
+    fn arm(&mut self, next: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(next) = next else {
+            self.alarm = Instant::MAX;
+            return Poll::Pending;
+        };
+        // A later time is met when the earlier one fires in vain: cheaper than moving the timer for
+        // every batch.
+        let deadline = self.shared.clock.tokio_time(next);
+        if deadline < self.sleep.deadline() || self.sleep.is_elapsed() {
+            self.sleep.as_mut().reset(deadline);
+        }
+        self.alarm = next;
+        self.sleep.as_mut().poll(cx)
     }
 
     /// Whether there is nothing left to do.

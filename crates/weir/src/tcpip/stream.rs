@@ -322,3 +322,14 @@ pub(super) fn describe(end: &End, mut out: fmt::DebugStruct<'_, '_>) -> fmt::Res
     }
     out.finish_non_exhaustive()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Ten thousand idle connections are ten thousand of these, beside what the engine keeps.
+    #[test]
+    fn a_stream_is_two_words() {
+        assert_eq!(size_of::<TcpStream>(), 16);
+    }
+}

@@ -61,6 +61,14 @@ impl Direction {
     }
 }
 
+/// Remembers the task behind `cx`.
+fn note(slot: &mut Option<Waker>, cx: &Context<'_>) {
+    match slot {
+        Some(waker) => waker.clone_from(cx.waker()),
+        None => *slot = Some(cx.waker().clone()),
+    }
+}
+
 impl Memory {
     /// Two ends, both with these capabilities: where they name offloads, checksums are left out and
     /// super-segments pass whole.
@@ -119,7 +127,7 @@ impl Device for Memory {
     fn poll_recv(&mut self, cx: &mut Context<'_>, batch: &mut ReceiveBuf) -> Poll<io::Result<()>> {
         let mut queue = self.into.lock();
         if queue.frames.is_empty() {
-            queue.receiver = Some(cx.waker().clone());
+            note(&mut queue.receiver, cx);
             return Poll::Pending;
         }
         // What the sender filled is handed over as it is, and it goes on with the empty one.
@@ -153,7 +161,7 @@ impl Device for Memory {
             taken += 1;
         }
         if taken == 0 && !frames.is_empty() {
-            queue.sender = Some(cx.waker().clone());
+            note(&mut queue.sender, cx);
             return Poll::Pending;
         }
         let waiting = queue.receiver.take();
