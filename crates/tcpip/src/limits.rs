@@ -171,8 +171,9 @@ pub const MAX_NEIGHBORS: usize = 2048;
 pub const MAX_STATIC_NEIGHBORS: usize = 1024;
 /// Neighbours that are being asked for at one time.
 pub const MAX_INCOMPLETE_NEIGHBORS: usize = 256;
-/// Packets that wait for one neighbour to answer: a burst of datagrams, the newest.
-pub const MAX_PENDING_PACKETS: usize = 16;
+/// Packets that wait for one neighbour to answer, the newest: all fragments of the largest datagram,
+/// or a burst of small ones.
+pub const MAX_PENDING_PACKETS: usize = 64;
 /// Bytes of packets that wait for neighbours, of all of them.
 pub const MAX_PENDING_BYTES: usize = 512 * 1024;
 /// Datagrams that wait for fragments.

@@ -81,6 +81,21 @@ fn a_request_goes_to_all_and_the_packet_waits_for_the_answer() {
     assert_eq!(host.ip.neighbors.pending_bytes(), 0);
 }
 
+// T143: all fragments of a datagram wait, not the last few.
+#[test]
+fn the_largest_datagram_waits_whole() {
+    let mut host = host();
+    assert!(
+        host.send("10.0.0.2", &[7; 65_000], false)
+            .unwrap()
+            .is_empty()
+    );
+    answer(&mut host, PEER);
+    let mut peer = Host::with(ethernet(&["10.0.0.2/24"], PEER));
+    host.sent().iter().for_each(|frame| peer.take(frame));
+    assert_eq!(peer.payload, [7; 65_000]);
+}
+
 // T143
 #[test]
 fn a_request_for_us_is_answered_to_the_asker_who_is_remembered() {
