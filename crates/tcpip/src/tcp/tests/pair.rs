@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use weir_core::rng::chance;
+use weir_core::rng::{below, between, chance};
 
 use super::*;
 
@@ -20,6 +20,10 @@ struct Pair {
     delay: Duration,
     /// Out of 1,000.
     loss: u64,
+    /// Up to so much longer, each segment by itself.
+    jitter: Duration,
+    /// Out of 1,000.
+    doubles: u64,
     rng: Rng,
     now: Instant,
     carried: u64,
@@ -37,6 +41,8 @@ impl Pair {
             link: VecDeque::new(),
             delay,
             loss,
+            jitter: Duration::ZERO,
+            doubles: 0,
             rng: rng_from_seed(seed),
             carried: 0,
         }
@@ -75,15 +81,20 @@ impl Pair {
                 segments: 1,
             };
             self.carried += 1;
+            if chance(&mut self.rng, self.doubles, 1000) {
+                self.put(1 - from, segment.clone());
+            }
             if !chance(&mut self.rng, self.loss, 1000) {
-                let at = self.now + self.delay;
-                self.link.push_back(Flying {
-                    at,
-                    to: 1 - from,
-                    segment,
-                });
+                self.put(1 - from, segment);
             }
         }
+    }
+
+    fn put(&mut self, to: usize, segment: In) {
+        let later = below(&mut self.rng, weir_core::time::nanos(self.jitter));
+        let at = self.now + self.delay + Duration::from_nanos(later);
+        let place = self.link.partition_point(|flying| flying.at <= at);
+        self.link.insert(place, Flying { at, to, segment });
     }
 
     /// Goes on to what happens next. False when nothing will.
@@ -267,4 +278,118 @@ fn windows_grow_to_the_path() {
     assert!(took < ms(1500), "{took:?}");
     let stats = pair.hosts[1].connection.as_ref().unwrap().stats(pair.now);
     assert!(stats.receive_window_size > 500_000, "{stats:?}");
+}
+
+/// What one side does in `wild`.
+#[derive(Default)]
+struct Doing {
+    sent: u64,
+    got: u64,
+    ended: bool,
+}
+
+/// Loss, reordering, doubling, small windows, readers that pause: every byte arrives, and both ends
+/// come to CLOSED (or TIME-WAIT) with nothing left.
+fn wild(seed: u64) {
+    let mut rng = rng_from_seed(seed);
+    let window = between(&mut rng, 2048, 100_000);
+    let most = between(&mut rng, window, 400_000);
+    let config = TcpConfig {
+        sack: chance(&mut rng, 3, 4),
+        timestamps: chance(&mut rng, 1, 2),
+        window_scale: chance(&mut rng, 1, 2),
+        ecn: chance(&mut rng, 1, 2),
+        nodelay: chance(&mut rng, 1, 2),
+        pacing: chance(&mut rng, 1, 2),
+        congestion: weir_core::congestion::Algorithm::ALL[(seed % 3) as usize],
+        receive_window: weir_core::window::WindowConfig::new(window, most),
+        ..TcpConfig::default()
+    };
+    let delay = ms(between(&mut rng, 0, 60));
+    let mut pair = Pair::new(&config, delay, between(&mut rng, 0, 100), seed);
+    pair.jitter = ms(below(&mut rng, 30));
+    pair.doubles = below(&mut rng, 100);
+    let bytes = between(&mut rng, 0, 150_000);
+    let mut doing = [Doing::default(), Doing::default()];
+    let begin = pair.now;
+    let limit = Duration::from_secs(3600);
+    loop {
+        let more = pair.step(&config);
+        for (host, doing) in pair.hosts.iter_mut().zip(&mut doing) {
+            if host.connection.is_some() {
+                act(host, doing, bytes, &mut rng);
+            }
+        }
+        let over = |host: &Host| {
+            host.connection
+                .as_ref()
+                .is_some_and(|c| c.close_cause().is_some())
+        };
+        let quiet = doing.iter().all(|doing| doing.ended) && pair.hosts.iter().all(over);
+        let late = pair.now.saturating_duration_since(begin) > limit;
+        if quiet || late {
+            break;
+        }
+        if !more {
+            // Only the readers pause.
+            pair.now += ms(1);
+        }
+    }
+    for (host, doing) in pair.hosts.iter_mut().zip(&doing) {
+        let state = host.state();
+        let now = host.now;
+        let stats = host.conn().stats(now);
+        assert!(
+            (doing.sent, doing.got, doing.ended) == (bytes, bytes, true),
+            "seed {seed}: sent {} got {} of {bytes} {state} {stats:#?}",
+            doing.sent,
+            doing.got
+        );
+        assert_eq!(
+            host.conn().close_cause(),
+            Some(crate::tcp::error::CloseCause::Finished),
+            "seed {seed}"
+        );
+        host.close();
+        with!(*host, |c, cx| c.release(cx));
+        assert_eq!(
+            (host.chunks.in_use(), host.budget.used()),
+            (0, 0),
+            "seed {seed}"
+        );
+    }
+}
+
+/// Writes a piece, reads a piece or pauses, finishes when all was written.
+fn act(host: &mut Host, doing: &mut Doing, bytes: u64, rng: &mut Rng) {
+    if doing.sent < bytes {
+        let end = bytes.min(doing.sent + between(rng, 1, 9000));
+        let part = pattern(doing.sent..end);
+        if let Ok(count) = with!(*host, |c, cx| c.write_slice(cx, &part)) {
+            doing.sent += count as u64;
+        }
+    }
+    if doing.sent == bytes {
+        with!(*host, |c, cx| c.finish(cx));
+    }
+    if chance(rng, 1, 3) {
+        let most = between(rng, 1, 9000) as usize;
+        match with!(*host, |c, cx| c.read(cx, most)) {
+            Ok(Some(data)) => {
+                assert_eq!(data, pattern(doing.got..doing.got + data.len() as u64));
+                doing.got += data.len() as u64;
+            }
+            Ok(None) => doing.ended = true,
+            Err(_) => {}
+        }
+    }
+    host.flush();
+}
+
+// T51, T52, T158, T160
+#[test]
+fn wild_links_lose_nothing() {
+    for seed in 0..60 {
+        wild(seed);
+    }
 }
