@@ -191,7 +191,10 @@ impl Connection {
         // The window doubles when a whole one is read in two round trips. A sixteenth of it is never
         // told, and ACKs come late: without a margin a reader held by the window alone would just
         // miss that.
-        let rtt = self.seen.rtt.map(|rtt| rtt.saturating_add(rtt / 2));
+        let rtt = self
+            .seen
+            .rtt
+            .and_then(|rtt| rtt.saturating_mul(3).checked_div(2));
         // What it announces is told in the next segment, as `Receiver::advertise` sees fit.
         let _told = receive
             .window
