@@ -15,6 +15,7 @@ mod ns;
 
 use common::{Running, finish, scratch, text, weir};
 use ns::{FAR, Net, two_machines};
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -344,6 +345,37 @@ fn a_machine_s_traffic_takes_the_interface_where_routes_say_so() {
             assert!(!printed("ip -o link").contains("weir0"));
         },
     );
+}
+
+/// Connections that a tunnel carries now.
+fn carried(far: &Far) -> usize {
+    let status = common::json(&["connect", &far.target, "--status", "--json"]);
+    status[0]["streams"].as_array().unwrap().len()
+}
+
+#[test]
+fn a_reset_ends_a_connection_at_both_ends() {
+    two_machines("a_reset_ends_a_connection_at_both_ends", |net| {
+        let far = Far::new(net, "network-reset");
+        let (_tcp, tcp) = echo_behind(net, "tcp", BEHIND);
+        let _running = tun(&far, &["--route", "203.0.113.0/24"]);
+        let mut stream = std::net::TcpStream::connect(&tcp).unwrap();
+        stream.write_all(b"hello").unwrap();
+        let mut back = [0; 5];
+        stream.read_exact(&mut back).unwrap();
+        assert_eq!((&back, carried(&far)), (b"hello", 1));
+        let socket = socket2::SockRef::from(&stream);
+        socket.set_linger(Some(Duration::ZERO)).unwrap();
+        drop(stream);
+        let began = Instant::now();
+        while carried(&far) > 0 {
+            assert!(
+                began.elapsed() < Duration::from_secs(10),
+                "it is carried on"
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
 }
 
 #[test]

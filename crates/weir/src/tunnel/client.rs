@@ -393,7 +393,7 @@ fn serve_listener(core: &Arc<ClientCore>, listening: &Tasks, tasks: &Tasks, boun
                 "--tun: what {} brings leaves from the far side",
                 bound.name()
             );
-            bound.serve(&core, &listening, &tasks);
+            bound.serve(&core, listening, &tasks);
         }
     }
 }
