@@ -170,11 +170,9 @@ impl Stack {
 
     /// When [`handle_timeout`](Stack::handle_timeout) is to be called next at the latest, and why. It may
     /// be earlier than anything is due: then the call does nothing and the answer becomes more exact.
+    /// To be asked when [`poll_transmit`](Stack::poll_transmit) has nothing more to give.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
-        if self.tcp.is_unsettled() {
-            return Some((self.now, Timer::Connection));
-        }
         let internet = self.ip.poll_timeout();
         let internet = internet.map(|(at, _)| (at, Timer::Internet));
         let connection = self.tcp.poll_timeout().map(|at| (at, Timer::Connection));

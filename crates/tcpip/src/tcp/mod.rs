@@ -27,6 +27,7 @@ pub(crate) mod listen;
 mod receiver;
 mod recovery;
 mod reorder;
+mod rest;
 mod sender;
 mod state;
 mod stats;

@@ -166,17 +166,9 @@ impl Tcp {
         local: SocketAddr,
         remote: SocketAddr,
     ) -> Result<(Tuple, Option<u32>), ConnectError> {
-        let port = if local.port() == 0 {
-            let shared = &mut *host.shared;
-            let spread = &shared.spread;
-            let is_free = |port| {
-                let local = SocketAddr::new(local.ip(), port);
-                !self.listeners.is_bound(spread, &local)
-                    && self.is_free(spread, &Tuple { local, remote })
-            };
-            ports::pick(&mut shared.rng, &host.config.ports, is_free).ok_or(ConnectError::NoPort)?
-        } else {
-            local.port()
+        let port = match local.port() {
+            0 => self.free_port(host, local.ip(), remote)?,
+            port => port,
         };
         let local = SocketAddr::new(local.ip(), port);
         let tuple = Tuple { local, remote };
@@ -197,9 +189,35 @@ impl Tcp {
         }
     }
 
-    /// True when nothing is kept of these ends.
-    fn is_free(&self, spread: &crate::stack::secret::Spread, tuple: &Tuple) -> bool {
-        self.find(hash(spread, tuple), tuple).is_none()
+    /// A port from which nobody is connected to `remote`; where there is none, one from which
+    /// somebody was a moment ago.
+    fn free_port(
+        &self,
+        host: &mut Host<'_>,
+        local: IpAddr,
+        remote: SocketAddr,
+    ) -> Result<u16, ConnectError> {
+        let shared = &mut *host.shared;
+        let spread = &shared.spread;
+        let kept = |port| {
+            let local = SocketAddr::new(local, port);
+            let tuple = Tuple { local, remote };
+            // T31: nor one that somebody listens on.
+            let is_bound = self.listeners.is_bound(spread, &local);
+            (is_bound, self.find(hash(spread, &tuple), &tuple))
+        };
+        let is_free = |port| kept(port) == (false, None);
+        let may_follow = |port| match kept(port) {
+            (false, Some(Target::TimeWait(index))) => {
+                let waiting = self.waits.get(index);
+                waiting.is_some_and(|it| it.wait.successor().1)
+            }
+            _ => false,
+        };
+        let (rng, range) = (&mut shared.rng, &host.config.ports);
+        ports::pick(rng, range, is_free)
+            .or_else(|| ports::pick(rng, range, may_follow))
+            .ok_or(ConnectError::NoPort)
     }
 
     /// The application lets go.

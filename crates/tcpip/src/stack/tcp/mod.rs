@@ -151,11 +151,6 @@ impl Tcp {
         self.incoming.len()
     }
 
-    /// True when [`settle_all`](Tcp::settle_all) has something to do.
-    pub(crate) fn is_unsettled(&self) -> bool {
-        !self.touched.is_empty()
-    }
-
     /// The next wake-up.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.wheel.next()

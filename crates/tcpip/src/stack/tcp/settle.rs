@@ -8,6 +8,7 @@ use crate::stack::host::Host;
 use crate::stack::{Event, ListenerKey, TcpKey};
 use crate::tcp::State;
 use crate::tcp::interface::News;
+use weir_core::time::Instant;
 
 impl Tcp {
     /// Looks at every connection that something happened to.
@@ -46,8 +47,9 @@ impl Tcp {
         if matches!(state, State::Closed | State::TimeWait) && self.wind_up(host, index) {
             return;
         }
-        self.enqueue(index);
-        self.arm(index);
+        if !self.enqueue(index) {
+            self.arm(index);
+        }
     }
 
     /// The same after its turn to send: it is queued again only if it said that it has more.
@@ -66,16 +68,18 @@ impl Tcp {
         self.arm(index);
     }
 
-    /// Puts a connection into the list of those that want to send.
+    /// Puts a connection into the list of those that want to send. True when it is there: its
+    /// wake-up is seen to after its turn.
     #[inline]
-    fn enqueue(&mut self, index: u32) {
-        if let Some(entry) = self.connections.get_at_mut(index)
-            && !entry.queued
-            && entry.connection.wants_transmit()
-        {
+    fn enqueue(&mut self, index: u32) -> bool {
+        let Some(entry) = self.connections.get_at_mut(index) else {
+            return false;
+        };
+        if !entry.queued && entry.connection.wants_transmit() {
             entry.queued = true;
             self.ready.push_back(index);
         }
+        entry.queued
     }
 
     /// Sets a connection's wake-up. One that is too early stays: moving it for each segment would
@@ -185,7 +189,7 @@ impl Tcp {
         let is_linked = entry.linked;
         self.unlink(index);
         let most = host.config.max_time_waits;
-        if !is_linked || most == 0 {
+        if !is_linked || most == 0 || wait.until <= host.now {
             return;
         }
         while self.waits.len() >= most
@@ -224,8 +228,18 @@ impl Tcp {
         if due.is_some_and(|(at, _)| at <= host.now) {
             entry.connection.handle_timeout(&mut host.context());
             self.touch(index);
-        } else {
-            self.arm(index);
+            return;
+        }
+        // A wake-up for nothing: all is acknowledged, or what is due was put off.
+        let mut next = due.map_or(Instant::MAX, |(at, _)| at);
+        match entry.connection.rest_at() {
+            Some(at) if at <= host.now => entry.connection.rest(),
+            Some(at) => next = next.min(at),
+            None => {}
+        }
+        if next < Instant::MAX {
+            entry.timer = Some(self.wheel.insert(next, Target::Connection(index)));
+            entry.timer_at = next;
         }
     }
 

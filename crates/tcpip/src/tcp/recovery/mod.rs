@@ -40,6 +40,7 @@ mod lose;
 mod prr;
 mod rack;
 mod record;
+mod resting;
 mod tally;
 mod timer;
 mod types;
@@ -113,6 +114,8 @@ pub(crate) struct Recovery {
     episode: Option<Box<Episode>>,
     phase: Phase,
     algorithm: Algorithm,
+    /// A stand-in has the controller's place.
+    is_resting: bool,
     sack: bool,
     timestamps: bool,
     pacing: bool,
@@ -175,6 +178,7 @@ impl Recovery {
             episode: None,
             phase: Phase::Open,
             algorithm: config.algorithm,
+            is_resting: false,
             sack: config.sack,
             timestamps: config.timestamps,
             pacing: config.pacing,
@@ -226,6 +230,9 @@ impl Recovery {
     ) {
         if range.is_empty() {
             return;
+        }
+        if self.is_resting {
+            self.wake(now);
         }
         let size = u16::try_from(segment_size).unwrap_or(u16::MAX).max(1);
         let in_flight = self.in_flight();
@@ -323,6 +330,9 @@ impl Recovery {
     /// How much may go now, when `wanted` bytes are ready. Ask once for a batch.
     pub(crate) fn allowance(&mut self, now: Instant, wanted: u64) -> Allowance {
         self.pace_at = Instant::MAX;
+        if self.is_resting {
+            self.wake(now);
+        }
         self.restart_if_idle(now);
         let smss = u64::from(self.smss);
         let in_flight = self.in_flight();
