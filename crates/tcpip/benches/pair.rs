@@ -228,7 +228,7 @@ fn request_and_answer(c: &mut Criterion) {
     let message = [7; MESSAGE];
     for (name, idle) in [("rr", 0), ("rr_idle_10000", 10_000)] {
         let mut pair = Pair::new(1500, true, false);
-        let mut exchange = |pair: &mut Pair, (a, b)| {
+        let exchange = |pair: &mut Pair, (a, b)| {
             pair.pass(0, a, b, &message);
             pair.pass(1, b, a, &message);
         };

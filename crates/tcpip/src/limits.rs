@@ -72,6 +72,17 @@ pub const MAX_SACK_BLOCKS: usize = 4;
 pub const PAWS_IDLE: Duration = Duration::from_secs(24 * 86_400);
 /// Duplicate ACKs that one batch of segments out of order is answered with where there is no SACK.
 pub const MAX_DUPLICATE_ACKS: u8 = 64;
+/// How often a receive window that was grown is looked at when nothing is read.
+pub const WINDOW_PERIOD: Duration = Duration::from_secs(1);
+/// Ranges behind gaps that one connection remembers for SACK. Of more, data is kept all the same, but
+/// reported by its own segment only.
+pub const MAX_HELD_RANGES: usize = 128;
+/// ICMP errors that say "unreachable" after which an attempt to connect is given up (RFC 5461): one
+/// alone may be a routing change.
+pub const MAX_SOFT_ERRORS: u8 = 3;
+/// The shortest time before a window is probed, and before what fits into a small one is sent
+/// (RFC 9293 3.8.6.2.1 has 0.1 to 1 second).
+pub const LEAST_PERSIST: Duration = Duration::from_millis(200);
 
 // stack, udp
 
@@ -141,17 +152,6 @@ pub const MAX_UDP_ERRORS: usize = 16;
 pub const UDP_CHUNK_BYTES: usize = 64 * 1024;
 /// Chunks that are kept for the next datagrams.
 pub const UDP_FREE_CHUNKS: usize = 16;
-/// How often a receive window that was grown is looked at when nothing is read.
-pub const WINDOW_PERIOD: Duration = Duration::from_secs(1);
-/// Ranges behind gaps that one connection remembers for SACK. Of more, data is kept all the same, but
-/// reported by its own segment only.
-pub const MAX_HELD_RANGES: usize = 128;
-/// ICMP errors that say "unreachable" after which an attempt to connect is given up (RFC 5461): one
-/// alone may be a routing change.
-pub const MAX_SOFT_ERRORS: u8 = 3;
-/// The shortest time before a window is probed, and before what fits into a small one is sent
-/// (RFC 9293 3.8.6.2.1 has 0.1 to 1 second).
-pub const LEAST_PERSIST: Duration = Duration::from_millis(200);
 
 // ip, link
 

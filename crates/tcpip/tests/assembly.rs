@@ -12,7 +12,7 @@ mod pair;
 use pair::{MILLI, Pair, Wire, pattern};
 use weir_core::time::Duration;
 use weir_tcpip::{
-    CloseCause, ConnectConfig, Datagram, Event, ListenConfig, Medium, State, UdpConfig,
+    CloseCause, ConnectConfig, Datagram, Event, ListenConfig, Medium, State, TransmitBuf, UdpConfig,
 };
 
 /// Every kind of wire.
@@ -198,4 +198,37 @@ fn datagrams_go_both_ways_on_every_wire() {
             (0, 0)
         );
     }
+}
+
+// T32, threats C5: a host that talks to itself as fast as it can still answers others.
+#[test]
+fn talking_to_oneself_leaves_room_for_others() {
+    let mut pair = Pair::new(&Wire::default());
+    let listener = pair
+        .a
+        .stack
+        .tcp_listen(pair.at(1, 80), ListenConfig::default())
+        .unwrap();
+    let to = pair.at(1, 80);
+    let one = pair
+        .a
+        .stack
+        .tcp_connect(pair.now, to, ConnectConfig::default())
+        .unwrap();
+    pair.run(10 * MILLI);
+    let other = pair.a.stack.tcp_accept(pair.now, listener).unwrap();
+    let mut bytes = pattern(8_000_000);
+    let expected = bytes.clone();
+    let mut got = Vec::new();
+    while got.len() < expected.len() {
+        while !bytes.is_empty() && pair.a.stack.tcp_write(pair.now, one, &mut bytes).is_ok() {}
+        // One call ends, whatever there is to do.
+        let mut out = TransmitBuf::new();
+        pair.a.stack.poll_transmit(pair.now, &mut out);
+        assert!(out.is_empty());
+        pair.run(MILLI);
+        got.extend_from_slice(&pair.a.read_all(pair.now, other).0);
+    }
+    assert!(got == expected, "the bytes differ");
+    assert!(pair.now.as_nanos() < 120_000_000_000, "it stood still");
 }

@@ -12,10 +12,14 @@ use std::net::SocketAddr;
 
 use raw::{Host, Seg, at};
 use weir_core::time::Duration;
-use weir_tcpip::limits::{MAX_REPLIES, RST_PER_SOURCE};
+use weir_tcpip::limits::{
+    DEFAULT_HOP_LIMIT, LEAST_MEMORY, MAX_BACKLOG, MAX_CONNECTIONS, MAX_LISTENERS, MAX_REPLIES,
+    MAX_UDP_QUEUE, RST_PER_SOURCE, TIMER_TICK,
+};
 use weir_tcpip::wire::tcp::{Flags, Options};
 use weir_tcpip::{
     CloseCause, Config, ConnectConfig, Event, ListenConfig, ListenerKey, State, SynCookies,
+    UdpConfig,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -524,4 +528,142 @@ fn icmp_errors_reach_the_connection_that_they_quote() {
         assert_eq!(host.events().contains(&closed), is_ours);
     }
     assert_eq!(host.stack.tcp_state(key), Some(State::Closed));
+}
+
+// T142
+#[test]
+fn answers_without_a_connection_have_the_usual_hop_limit() {
+    let mut host = Host::new();
+    host.send(&syn(client(1), server()));
+    let packet = host.packets().remove(0);
+    assert_eq!(packet[8], DEFAULT_HOP_LIMIT);
+}
+
+// T23: RFC 6298 2: the SYN goes again after a second, and not before.
+#[test]
+fn a_timer_is_at_most_a_tick_late() {
+    let mut host = Host::new();
+    let begun = host.now;
+    host.stack
+        .tcp_connect(host.now, client(1), ConnectConfig::default())
+        .unwrap();
+    assert_eq!(host.segments().len(), 1);
+    while host.segments().is_empty() {
+        let (at, _) = host.stack.poll_timeout().unwrap();
+        host.now = host.now.max(at);
+        host.stack.handle_timeout(host.now);
+    }
+    let late = host
+        .now
+        .saturating_duration_since(begun)
+        .checked_sub(SECOND);
+    assert!(late.is_some_and(|late| late <= TIMER_TICK), "{late:?}");
+}
+
+// threats C4
+#[test]
+fn listeners_are_bounded() {
+    let mut host = Host::new();
+    let listen = |host: &mut Host, n: usize| {
+        let address = if n < 60_000 { "10.0.0.1" } else { "fd00::1" };
+        let port = u16::try_from(1 + n % 60_000).unwrap();
+        let place = SocketAddr::new(address.parse().unwrap(), port);
+        host.stack.tcp_listen(place, ListenConfig::default())
+    };
+    for n in 0..MAX_LISTENERS {
+        listen(&mut host, n).unwrap();
+    }
+    assert!(listen(&mut host, MAX_LISTENERS).is_err());
+}
+
+#[test]
+fn settings_have_bounds_and_the_defaults_keep_them() {
+    assert_eq!(Config::default().validate(), Ok(()));
+    assert_eq!(ListenConfig::default().validate(), Ok(()));
+    assert_eq!(UdpConfig::default().validate(), Ok(()));
+    let config = Config::default;
+    for (wrong, field) in [
+        (
+            Config {
+                memory: LEAST_MEMORY - 1,
+                ..config()
+            },
+            "memory",
+        ),
+        (
+            Config {
+                max_connections: 0,
+                ..config()
+            },
+            "max_connections",
+        ),
+        (
+            Config {
+                max_connections: MAX_CONNECTIONS + 1,
+                ..config()
+            },
+            "max_connections",
+        ),
+        (
+            Config {
+                max_half_open: MAX_CONNECTIONS + 1,
+                ..config()
+            },
+            "max_half_open",
+        ),
+        (
+            Config {
+                max_orphans: MAX_CONNECTIONS + 1,
+                ..config()
+            },
+            "max_orphans",
+        ),
+        (
+            Config {
+                max_time_waits: MAX_CONNECTIONS + 1,
+                ..config()
+            },
+            "max_time_waits",
+        ),
+        (
+            Config {
+                ports: 0..=9,
+                ..config()
+            },
+            "ports.start",
+        ),
+        (
+            Config {
+                ports: 9..=8,
+                ..config()
+            },
+            "ports.end",
+        ),
+        (
+            Config {
+                incoming_timeout: Duration::ZERO,
+                ..config()
+            },
+            "incoming_timeout",
+        ),
+    ] {
+        assert_eq!(wrong.validate().unwrap_err().field, field);
+    }
+    let listen = ListenConfig {
+        backlog: MAX_BACKLOG + 1,
+        ..ListenConfig::default()
+    };
+    assert_eq!(listen.validate().unwrap_err().field, "backlog");
+    for size in [0, MAX_UDP_QUEUE + 1] {
+        let udp = UdpConfig {
+            receive_queue: size,
+            ..UdpConfig::default()
+        };
+        assert_eq!(udp.validate().unwrap_err().field, "receive_queue");
+        let udp = UdpConfig {
+            send_queue: size,
+            ..UdpConfig::default()
+        };
+        assert_eq!(udp.validate().unwrap_err().field, "send_queue");
+    }
 }

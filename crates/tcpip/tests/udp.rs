@@ -11,9 +11,13 @@ mod raw;
 
 use pair::{MILLI, Pair, Wire, pattern};
 use raw::{Host, at, datagram, open};
-use weir_tcpip::limits::{MAX_UDP_ERRORS, UDP_DATAGRAM_COST};
+use weir_tcpip::limits::{
+    MAX_SUPER_SEGMENT, MAX_UDP_ERRORS, MAX_UDP_SOCKETS, UDP_DATAGRAM_COST, UDP_SOCKET_COST,
+};
 use weir_tcpip::wire::{checksum, protocol};
-use weir_tcpip::{BindError, Config, Datagram, Event, IcmpKind, UdpConfig, UdpKey, UdpSendError};
+use weir_tcpip::{
+    BindError, Config, Datagram, Event, IcmpKind, TransmitBuf, UdpConfig, UdpKey, UdpSendError,
+};
 
 fn bound(host: &mut Host, to: &str, config: UdpConfig) -> UdpKey {
     host.stack.udp_bind(host.now, at(to), config).unwrap()
@@ -372,6 +376,16 @@ fn what_cannot_be_sent_is_told() {
     );
     let v6 = at("[fd00::2]:9");
     assert!(send(&mut host, 1, Datagram::to(v6)).is_err());
+    let many = Datagram {
+        segment_size: Some(1000),
+        ..to
+    };
+    let (size, most) = (MAX_SUPER_SEGMENT + 1, MAX_SUPER_SEGMENT);
+    assert_eq!(
+        send(&mut host, size, many),
+        Err(UdpSendError::TooLong { size, most })
+    );
+    assert_eq!(send(&mut host, most, many), Ok(()));
 }
 
 // Several datagrams in one call arrive as so many, with a device that cuts them and without.
@@ -431,4 +445,53 @@ fn a_closed_socket_still_sends_what_waits() {
     bound(&mut host, "10.0.0.1:53", UdpConfig::default());
     assert_eq!(host.packets().len(), 1);
     assert_eq!(host.stack.stats().udp_sockets, 1);
+}
+
+// threats C4
+#[test]
+fn sockets_are_bounded() {
+    let mut host = Host::new();
+    let bind = |host: &mut Host, n: usize| {
+        let address = if n < 60_000 { "10.0.0.1" } else { "fd00::1" };
+        let port = u16::try_from(1 + n % 60_000).unwrap();
+        let place = std::net::SocketAddr::new(address.parse().unwrap(), port);
+        host.stack.udp_bind(host.now, place, UdpConfig::default())
+    };
+    for n in 0..MAX_UDP_SOCKETS {
+        bind(&mut host, n).unwrap();
+    }
+    assert_eq!(
+        bind(&mut host, MAX_UDP_SOCKETS),
+        Err(BindError::TooMany(MAX_UDP_SOCKETS))
+    );
+    let memory = host.stack.stats().memory;
+    assert_eq!(memory, MAX_UDP_SOCKETS as u64 * UDP_SOCKET_COST);
+}
+
+// A socket that always has more does not keep another waiting.
+#[test]
+fn sockets_take_turns() {
+    let mut host = Host::new();
+    let keys = ["10.0.0.1:53", "10.0.0.1:54"].map(|to| {
+        let key = bound(&mut host, to, UdpConfig::default());
+        let to = Datagram::to(at("10.0.0.2:9"));
+        while host.stack.udp_send(host.now, key, &[7; 1400], to).is_ok() {}
+        key
+    });
+    let mut out = TransmitBuf::new();
+    assert!(
+        host.stack.poll_transmit(host.now, &mut out),
+        "there is more than fits a batch"
+    );
+    let from = |port: u16| {
+        let port = port.to_be_bytes();
+        out.frames()
+            .filter(|frame| open(frame.head).3[..2] == port)
+            .count()
+    };
+    let (one, other) = (from(53), from(54));
+    assert!(
+        one.min(other) * 4 >= one.max(other) * 3,
+        "{one} and {other} of {keys:?}"
+    );
 }
