@@ -468,3 +468,56 @@ fn second(path: &mut Path, tcp: &TcpConfig) -> (TcpKey, TcpKey) {
         path.hosts[1].stack.tcp_accept(path.now, listener).unwrap(),
     )
 }
+
+// T135: a path that drops what is larger than it takes, without a word, both after the handshake.
+#[test]
+fn a_black_hole_is_left_behind() {
+    for mtu in [1385, 1280, 600] {
+        let there = LinkConfig {
+            mtu,
+            ..LinkConfig::with_delay(ms(20))
+        };
+        let mut path = Path::new(there, LinkConfig::with_delay(ms(20)), 1);
+        let outcome = transfer(&mut path, &with(Algorithm::Cubic), 400_000);
+        assert!(outcome.stall < Duration::from_secs(6), "{mtu} {outcome:?}");
+        assert!(usize::from(outcome.stats.path_mtu) <= mtu);
+    }
+}
+
+// T157: requests and answers on a clean path: no probe, no time-out, one round trip each.
+#[test]
+fn requests_are_not_probed_in_vain() {
+    let mut path = Path::new(bottleneck(100, 20, 1.0), LinkConfig::with_delay(ms(10)), 5);
+    let (a, b) = path.connect(&with(Algorithm::Cubic));
+    for _ in 0..200 {
+        let begun = path.now;
+        let message = Bytes::from_static(&[1; 1024]);
+        path.hosts[0]
+            .stack
+            .tcp_write(path.now, a, &mut message.clone())
+            .unwrap();
+        let mut back = 0;
+        while back < message.len() {
+            path.run(Duration::from_micros(200));
+            while let Ok(Some(_)) = path.hosts[1].stack.tcp_read(path.now, b, usize::MAX) {
+                path.hosts[1]
+                    .stack
+                    .tcp_write(path.now, b, &mut message.clone())
+                    .unwrap();
+            }
+            while let Ok(Some(read)) = path.hosts[0].stack.tcp_read(path.now, a, usize::MAX) {
+                back += read.len();
+            }
+        }
+        assert!(path.now.saturating_duration_since(begun) < ms(22));
+    }
+    for host in &path.hosts {
+        let counters = host.stack.stats().counters;
+        let sent_in_vain = (
+            counters.tcp_timeouts,
+            counters.tcp_loss_probes,
+            counters.retrans_segs,
+        );
+        assert_eq!(sent_in_vain, (0, 0, 0));
+    }
+}

@@ -242,7 +242,10 @@ impl Recovery {
         advanced: bool,
         acked: &mut Acked,
     ) {
-        let echoed = ack.echoed_rtt.filter(|_| advanced && self.timestamps);
+        // What answers a duplicate echoes the segment in order before it, which may have come long
+        // ago: its own acknowledgement was lost.
+        let answers = advanced && self.timestamps && ack.dsack.is_none();
+        let echoed = ack.echoed_rtt.filter(|_| answers);
         let echoed = echoed.map(|echoed| echoed.max(GRANULARITY));
         let sample = match tally.first_original {
             Some(sent_at) if !tally.passed_resent => Some(now.saturating_duration_since(sent_at)),

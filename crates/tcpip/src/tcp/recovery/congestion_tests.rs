@@ -596,6 +596,13 @@ fn full_segments_that_vanish_raise_suspicion() {
     // Smaller ones are tried.
     model.recovery.on_mtu(model.now, 512);
     assert!(!model.recovery.suspects_black_hole());
+    // If they vanish too, one time-out is enough, and not a longer one.
+    let rto = model.recovery.rto();
+    model.transmit();
+    model.expire();
+    assert!(model.recovery.suspects_black_hole());
+    model.recovery.on_mtu(model.now, 256);
+    assert_eq!(model.recovery.rto(), rto);
     // Small segments that vanish tell nothing of sizes.
     let mut model = Model::established(&plain(), ms(100));
     model.write(100);
@@ -638,4 +645,32 @@ fn every_algorithm_runs_a_transfer() {
         );
         assert_eq!(model.recovery.stats().timeouts, 0, "{algorithm}");
     }
+}
+
+// T79, T135: what was lost is sent again in smaller segments; when those are lost too, each time-out
+// begins with the first byte that is missing.
+#[test]
+fn lost_segments_are_sent_again_in_smaller_ones() {
+    let mut model = window_in_flight(&plain());
+    model.expire();
+    model.recovery.on_mtu(model.now, 992);
+    for _ in 0..5 {
+        let from = model.wire.len();
+        let allowance = model.recovery.allowance(model.now, 1 << 20).bytes;
+        assert!(allowance >= 992);
+        let range = model.recovery.next_range(&model.send, u64::MAX);
+        assert_eq!(range.start, 1);
+        model.put(1..993, Sent::Retransmit);
+        assert_eq!(model.sent(from), [1..993]);
+        // It is in flight, and waited for.
+        assert!(model.recovery.in_flight() > 0);
+        assert_eq!(model.expire(), Timeout::Retransmit);
+    }
+    // And it gets on when it arrives.
+    model.put(1..993, Sent::Retransmit);
+    model.now += ms(100);
+    model.ack_at(993);
+    let range = model.recovery.next_range(&model.send, u64::MAX);
+    assert_eq!(range.start, 993);
+    assert!(model.recovery.allowance(model.now, 1 << 20).bytes >= 992);
 }

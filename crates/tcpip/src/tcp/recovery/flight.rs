@@ -351,7 +351,7 @@ impl Flight {
             }
             let at = index;
             index = index.saturating_add(1);
-            let mask = record.ending_in(range) & !record.sacked;
+            let mask = record.touching(range) & !record.sacked;
             if mask == 0 {
                 continue;
             }

@@ -140,6 +140,12 @@ impl Flight {
             return;
         };
         let cell = record.cell_at(self.una);
+        if again {
+            // Whatever became of it: it is what all wait for.
+            for range in record.runs(cell & record.lost, self.una) {
+                send.on_lost(range);
+            }
+        }
         let mask = cell
             & (if again {
                 record.in_flight()

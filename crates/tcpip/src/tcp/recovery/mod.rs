@@ -416,8 +416,16 @@ impl Recovery {
 
     /// The payload of a full segment is now `smss` bytes.
     pub(crate) fn on_mtu(&mut self, now: Instant, smss: u32) {
+        let is_smaller = smss < self.smss;
         self.smss = smss.max(1);
-        self.black_hole = 0;
+        if self.suspects_black_hole() && is_smaller {
+            // The next size is not made to wait for what the last ones cost, and one time-out says
+            // that it is too large as well.
+            self.black_hole = BLACK_HOLE_TIMEOUTS.saturating_sub(1);
+            self.backoff = self.backoff.min(1);
+        } else {
+            self.black_hole = 0;
+        }
         if self.flight.next <= 1 {
             self.controller = controller(now, self.algorithm, self.smss, self.seed);
             self.pacer = Pacer::new(now, u64::from(self.smss));

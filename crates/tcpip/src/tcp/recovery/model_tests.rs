@@ -80,8 +80,8 @@ impl Naive {
 
     fn resend(&mut self, now: Instant, range: &Range<u64>) {
         for cell in &mut self.cells {
-            let ends = range.start < cell.range.end && cell.range.end <= range.end;
-            if ends && !cell.sacked {
+            let touches = range.start < cell.range.end && cell.range.start < range.end;
+            if touches && !cell.sacked {
                 cell.lost = false;
                 cell.sent_at = now;
             }

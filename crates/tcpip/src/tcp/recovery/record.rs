@@ -13,8 +13,9 @@ pub(super) const NONE: u64 = u64::MAX;
 /// Consecutive offsets that went out at one moment, cut into *cells*: the segments as they were sent
 /// first. A cell is sacked, or lost, or in flight; in flight as it was sent first, or again.
 ///
-/// Nothing is ever split: a bit is set instead. What is sent again in other cuts than before belongs
-/// to the cell in which it ends.
+/// Nothing is ever split: a bit is set instead. A cell is sent again with the first of its bytes that
+/// is, and is in flight by the last transmission of any of them: so what is sent again in smaller
+/// segments than before is lost, and sent once more, as a whole.
 #[derive(Copy, Clone, Debug)]
 pub(super) struct Record {
     /// Offset of the first byte.
@@ -154,10 +155,14 @@ impl Record {
         low(self.whole(range.end)) & !low(from)
     }
 
-    /// Cells whose last byte lies in `range`.
+    /// Cells that have a byte in `range`.
     #[inline]
-    pub(super) fn ending_in(&self, range: &Range<u64>) -> u64 {
-        low(self.whole(range.end)) & !low(self.whole(range.start))
+    pub(super) fn touching(&self, range: &Range<u64>) -> u64 {
+        if range.end <= self.start {
+            return 0;
+        }
+        let last = self.whole(range.end.saturating_sub(1)).saturating_add(1);
+        low(last) & !low(self.whole(range.start)) & self.all()
     }
 
     /// Cells that end before `offset`.

@@ -468,3 +468,32 @@ fn a_made_up_dsack_undoes_nothing() {
     assert_eq!(model.recovery.stats().undone, 0);
     assert!(model.now > Instant::ZERO);
 }
+
+// T73: what was given up, and is reported only now, may have arrived long ago: no measurement.
+#[test]
+fn late_news_is_not_measured() {
+    let mut model = burst(6);
+    while model.expire() != Timeout::Retransmit {}
+    model.transmit();
+    model.now += ms(3000);
+    let acked = model.sack_at(1, &[Model::nth(2)]);
+    assert_eq!((acked.newly_sacked, acked.rtt), (MSS, None));
+}
+
+// T73: the answer to a duplicate echoes what came in order before it, however long ago.
+#[test]
+fn the_answer_to_a_duplicate_is_not_measured() {
+    let mut model = burst(2);
+    while model.expire() != Timeout::Retransmit {}
+    model.transmit();
+    model.now += ms(3000);
+    let ack = Ack {
+        dsack: Some(Model::nth(0)),
+        echoed_rtt: Some(ms(5000)),
+        ..Ack::cumulative(1 + 2 * MSS)
+    };
+    let acked = model
+        .recovery
+        .on_ack(model.now, &ack, &mut model.send, &mut model.chunks);
+    assert_eq!((acked.newly_acked, acked.rtt), (2 * MSS, None));
+}

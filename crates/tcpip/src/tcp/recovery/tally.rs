@@ -72,9 +72,12 @@ impl Tally {
     pub(super) fn original(&mut self, record: &Record, mask: u64) {
         let end = record.end_of(mask);
         self.newest = self.newest.max(Some((record.sent_at, end)));
-        let first = self.first_original.unwrap_or(record.sent_at);
-        self.first_original = Some(first.min(record.sent_at));
-        self.last_original = self.last_original.max(Some(record.sent_at));
+        // What had been given up may have arrived long ago, and the news of it been lost.
+        if mask & !record.lost != 0 {
+            let first = self.first_original.unwrap_or(record.sent_at);
+            self.first_original = Some(first.min(record.sent_at));
+            self.last_original = self.last_original.max(Some(record.sent_at));
+        }
         self.lowest_original = self.lowest_original.min(record.first_end_of(mask));
         self.highest = self.highest.max(end);
     }
