@@ -179,13 +179,17 @@ impl Prepared {
 
     fn not_started(&self, errno: &str) -> StartError {
         let errno = errno.parse().unwrap_or(0);
-        let error = io::Error::from_raw_os_error(errno);
-        let found = error.kind() != io::ErrorKind::NotFound;
+        let mut error = io::Error::from_raw_os_error(errno);
+        if error.kind() == io::ErrorKind::PermissionDenied && !is_anywhere(&self.program) {
+            // `exec` says so of a name that is nowhere, when some directory of PATH is closed to the user.
+            error = io::Error::from_raw_os_error(nix::libc::ENOENT);
+        }
+        let is_missing = error.kind() == io::ErrorKind::NotFound;
         let error = SystemError::new(format!("run `{}`", self.program), error);
-        if found {
-            StartError::NotRunnable(error)
-        } else {
+        if is_missing {
             StartError::NotFound(error)
+        } else {
+            StartError::NotRunnable(error)
         }
     }
 
@@ -214,6 +218,15 @@ impl Prepared {
             Err(error) => Err(failed(error)),
         }
     }
+}
+
+/// Whether there is a file of this name in `PATH`, or at all where it is a path.
+fn is_anywhere(program: &str) -> bool {
+    if program.contains('/') {
+        return true;
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
 }
 
 impl Drop for Prepared {
