@@ -3,6 +3,7 @@
 //!
 //! A byte of settings, one more, then operations: a byte each and what they need behind it.
 
+#[allow(dead_code, reason = "shared")]
 #[path = "tcpip_common.rs"]
 mod common;
 
@@ -303,7 +304,8 @@ impl Run {
         self.world.stack.tcp_unlisten(now, self.listener);
         let _ = self.world.stack.udp_close(self.udp);
         self.world.transmit();
-        self.world.pass(Duration::from_secs(600));
+        // Long enough for every time-out of a connection that nobody answers.
+        self.world.pass(Duration::from_secs(7_200));
         let stats = self.world.stack.stats();
         assert_eq!(
             (stats.connections, stats.time_waits, stats.udp_sockets),
