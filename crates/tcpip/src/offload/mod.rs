@@ -9,7 +9,5 @@
 mod frame;
 mod tcp;
 
-#[allow(unused_imports, reason = "the rooms are being furnished")]
 pub(crate) use frame::{Cuts, complete_checksum};
-#[allow(unused_imports, reason = "the rooms are being furnished")]
-pub(crate) use tcp::{TcpCuts, TransportChecksum, write_tcp};
+pub(crate) use tcp::TcpCuts;

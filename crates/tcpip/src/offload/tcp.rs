@@ -1,12 +1,8 @@
 //! A super-segment that is written as segments.
 
-use core::net::IpAddr;
 use core::ops::Range;
 
-use weir_core::buf::SendBuffer;
-
-use crate::wire::tcp::{CHECKSUM_OFFSET, Flags, Header};
-use crate::wire::{checksum, protocol};
+use crate::wire::tcp::{Flags, Header};
 
 /// What a segment begins or ends with only when it is the last, or the first, of its super-segment.
 const LAST_ONLY: Flags = Flags::from_bits(Flags::PSH.bits() | Flags::FIN.bits());
@@ -34,16 +30,6 @@ impl TcpCuts {
             data,
             size: if size == 0 { u64::MAX } else { u64::from(size) },
             done: false,
-        }
-    }
-
-    /// How many segments are to come.
-    pub(crate) fn count_left(&self) -> u64 {
-        let bytes = self.data.end.saturating_sub(self.data.start);
-        if self.done {
-            0
-        } else {
-            bytes.div_ceil(self.size.max(1)).max(1)
         }
     }
 }
@@ -82,49 +68,10 @@ impl Iterator for TcpCuts {
     }
 }
 
-/// What [`write_tcp`] puts into the checksum field.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum TransportChecksum {
-    /// The checksum.
-    Complete,
-    /// The sum of the pseudo-header only; the device does the rest.
-    Partial,
-}
-
-/// Appends one segment: header, data from the send buffer, checksum.
-#[inline]
-pub(crate) fn write_tcp(
-    header: &Header,
-    (src, dst): (IpAddr, IpAddr),
-    how: TransportChecksum,
-    data: Option<(&mut SendBuffer, Range<u64>)>,
-    out: &mut Vec<u8>,
-) {
-    let begun = out.len();
-    header.write(out);
-    if let Some((buffer, range)) = data {
-        buffer.copy_range(range, out);
-    }
-    let len = u32::try_from(out.len().saturating_sub(begun)).unwrap_or(u32::MAX);
-    let pseudo = checksum::pseudo(src, dst, protocol::TCP, len);
-    let at = usize::from(CHECKSUM_OFFSET);
-    match how {
-        TransportChecksum::Complete => checksum::patch(out, begun, at, pseudo),
-        TransportChecksum::Partial => {
-            let field = begun.saturating_add(at);
-            if let Some(field) = out.get_mut(field..).and_then(<[u8]>::first_chunk_mut) {
-                *field = pseudo.fold().to_be_bytes();
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::tcp::{Options, Segment, Timestamps};
-    use bytes::Bytes;
-    use weir_core::buf::Chunks;
+    use crate::wire::tcp::{Options, Timestamps};
 
     fn header(flags: Flags) -> Header {
         Header {
@@ -147,7 +94,6 @@ mod tests {
         // RFC 9293 3.9.1.2: PSH ends the write; RFC 3168 6.1.2: one CWR.
         let flags = Flags::ACK | Flags::PSH | Flags::FIN | Flags::CWR | Flags::ECE;
         let cuts = TcpCuts::new(&header(flags), 500..800, 100);
-        assert_eq!(cuts.count_left(), 3);
         let cut: Vec<_> = cuts
             .map(|(header, data)| (header.seq, header.flags, data))
             .collect();
@@ -180,41 +126,5 @@ mod tests {
             .map(|(header, _)| (header.flags.contains(Flags::URG), header.urgent))
             .collect();
         assert_eq!(cut, [(true, 150), (true, 50), (false, 0)]);
-    }
-
-    #[test]
-    fn a_written_segment_is_whole() {
-        let mut chunks = Chunks::new(1 << 20);
-        let mut buffer = SendBuffer::new(1);
-        buffer.append(Bytes::from(vec![0xa5; 5000]), &mut chunks);
-        let ends = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
-        let mut out = vec![0xee; 3];
-        let how = TransportChecksum::Complete;
-        write_tcp(
-            &header(Flags::ACK),
-            ends,
-            how,
-            Some((&mut buffer, 11..1011)),
-            &mut out,
-        );
-        let bytes = &out[3..];
-        assert!(checksum::is_valid_transport(
-            ends.0,
-            ends.1,
-            protocol::TCP,
-            bytes
-        ));
-        assert_eq!(Segment::parse(bytes).unwrap().payload, [0xa5; 1000]);
-        out.clear();
-        let how = TransportChecksum::Partial;
-        write_tcp(
-            &header(Flags::ACK),
-            ends,
-            how,
-            Some((&mut buffer, 11..1011)),
-            &mut out,
-        );
-        let pseudo = checksum::pseudo(ends.0, ends.1, protocol::TCP, 1032);
-        assert_eq!(out[16..18], pseudo.fold().to_be_bytes());
     }
 }

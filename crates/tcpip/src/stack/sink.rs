@@ -8,11 +8,12 @@ use weir_core::time::Instant;
 use crate::device::Capabilities;
 use crate::ip::{Cut, Ecn, Hints, Ip, Packet, Route};
 use crate::limits::{MAX_SUPER_SEGMENT, TURN_BYTES};
+use crate::offload::TcpCuts;
 use crate::tcp::interface::{SegmentSink, Tuple};
 use crate::transmit::TransmitBuf;
 use crate::wire::checksum::{self, Sum};
 use crate::wire::protocol;
-use crate::wire::tcp::{CHECKSUM_OFFSET, Flags, Header};
+use crate::wire::tcp::{CHECKSUM_OFFSET, Header};
 
 /// Between whom, which way.
 #[derive(Copy, Clone, Debug)]
@@ -107,24 +108,8 @@ impl<'a> Sink<'a> {
         send: &mut SendBuffer,
         range: Range<u64>,
     ) {
-        let mut header = *header;
-        let last = header.flags;
-        header.flags = last.without(Flags::PSH.with(Flags::FIN));
-        let mut start = range.start;
-        while start < range.end {
-            let end = start.saturating_add(u64::from(size)).min(range.end);
-            if end == range.end {
-                let first_only = if start == range.start {
-                    Flags::NONE
-                } else {
-                    Flags::CWR
-                };
-                header.flags = last.without(first_only);
-            }
-            self.packet(&header, ecn, None, Some((send, start..end)));
-            header.flags = header.flags.without(Flags::CWR);
-            header.seq = header.seq.wrapping_add(end.saturating_sub(start) as u32);
-            start = end;
+        for (header, part) in TcpCuts::new(header, range, size) {
+            self.packet(&header, ecn, None, Some((&mut *send, part)));
         }
     }
 }
