@@ -12,6 +12,7 @@
 //! | [`DatagramPeer`], [`OnDatagrams`] | an engine and its application over datagrams |
 //! | [`LinkModel`], [`Flow`] | the models of a link and of a pipe's direction, usable without a world |
 //! | [`script`] | packets in and out as text, against anything that speaks IP |
+//! | [`conformance`] | pages that say which test shows which rule |
 //! | [`check()`] | runs a test over seeds, and prints the command that replays the one that failed |
 //!
 //! # An engine over a pipe
@@ -73,6 +74,7 @@
 mod actor;
 mod capture;
 mod check;
+pub mod conformance;
 mod datagram;
 mod digest;
 mod engine;

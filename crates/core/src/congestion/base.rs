@@ -118,7 +118,13 @@ impl Base {
     /// A new datagram size. A window that nothing has moved yet is computed anew (RFC 9002 7.2); a
     /// later one stays, in bytes, because the path's capacity is not a matter of packet sizes.
     pub(super) fn on_mtu(&mut self, max_datagram: u64) {
+        // TCP's window after a time-out is one segment, below the least of all others, and stays one.
+        let was_least = self.window < self.minimum();
         self.max_datagram = max_datagram.max(1);
+        if was_least {
+            self.window = self.max_datagram;
+            return;
+        }
         if self.is_initial && self.initial_window.is_none() {
             self.window = initial_window(self.max_datagram);
         }

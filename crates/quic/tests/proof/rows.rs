@@ -1,24 +1,10 @@
 //! The behaviours by number: what a QUIC endpoint has to show, and where that is written.
 
-/// One behaviour.
-pub(crate) struct Row {
-    pub(crate) number: u32,
-    pub(crate) level: Level,
-    pub(crate) words: &'static str,
-    /// RFC and section, or a draft's name; `practice` when no text demands it.
-    pub(crate) place: &'static str,
-}
-
-/// How strongly the text demands it.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Level {
-    Must,
-    Should,
-    May,
-}
+use weir_sim::conformance::Level::{May, Must, Should};
+use weir_sim::conformance::{Level, Row};
 
 /// Rows that this engine does not decide, and why: first, last, reason.
-pub(crate) const ELSEWHERE: [(u32, u32, &str); 4] = [
+pub(crate) const ELSEWHERE: &[(u32, u32, &str)] = &[
     (
         40,
         40,
@@ -38,7 +24,7 @@ pub(crate) const ELSEWHERE: [(u32, u32, &str); 4] = [
 ];
 
 /// Title, first row, last row.
-pub(crate) const SECTIONS: [(&str, u32, u32); 15] = [
+pub(crate) const SECTIONS: &[(&str, u32, u32)] = &[
     ("Version-independent shape, headers", 1, 15),
     ("Versions", 16, 25),
     ("Keys and packet protection", 26, 40),
@@ -65,10 +51,8 @@ const fn row(number: u32, level: Level, words: &'static str, place: &'static str
     }
 }
 
-use Level::{May, Must, Should};
-
 #[rustfmt::skip]
-pub(crate) const ROWS: [Row; 179] = [
+pub(crate) const ROWS: &[Row] = &[
     row(1, Must, "Long header: form bit, version, IDs up to 255 bytes for unknown versions, up to 20 for v1/v2", "8999-5.1, 9000-17.2"),
     row(2, Must, "Fixed bit 0: packet dropped (unless grease_quic_bit was agreed)", "9000-17.2, 9287-3"),
     row(3, Should, "grease_quic_bit: announced; when the peer announced it, the bit is random", "9287-3"),

@@ -32,6 +32,8 @@ pub(crate) enum Step {
     Nothing,
     /// Whatever is sent until then is of no interest.
     Skip,
+    /// `ignore`: packets like this are of no interest from here on.
+    Ignore(Words),
     /// `flow NAME PORT [HOST-PORT]`: what follows is about this connection.
     Flow(Vec<String>),
     /// `isn N`: where the peer's sequence numbers begin in this connection.
@@ -69,12 +71,14 @@ impl Line {
             ">" => packets(behind)?.into_iter().map(Step::Expect).collect(),
             "nothing" => vec![Step::Nothing],
             "skip" => vec![Step::Skip],
+            "ignore" => packets(behind)?.into_iter().map(Step::Ignore).collect(),
             "flow" => vec![Step::Flow(words(behind))],
             "isn" => vec![Step::Isn(
                 u32::try_from(super::packet::words::number(behind.trim())?)
                     .map_err(|_| "no 32-bit number")?,
             )],
             "" => return Err("nothing happens".to_owned()),
+            "established" => return opening(number, text, behind),
             _ => vec![call(rest)],
         };
         let now = When {
@@ -89,6 +93,34 @@ impl Line {
         });
         Ok(lines.collect())
     }
+}
+
+/// `established [win N] [<options>]`: the host listens, the script's end connects with these
+/// options, and the round trip takes 10 ms.
+fn opening(number: usize, text: &str, behind: &str) -> Result<Vec<Line>, String> {
+    let (win, options) = behind.split_once('<').unwrap_or((behind, "mss 1460>"));
+    let win = win.trim().strip_prefix("win ").unwrap_or("65535");
+    let stamp = match options.contains("ts ") {
+        true => "<nop,nop,ts 110 0>",
+        false => "",
+    };
+    let lines = [
+        "listen".to_owned(),
+        format!("< SYN seq 0 win {win} <{options}"),
+        "> SYN,ACK seq 0 len 0 ack 1".to_owned(),
+        format!("+10 < ACK seq 1 ack 1 win {win} {stamp}"),
+        "accept = ok".to_owned(),
+    ];
+    let mut out = Vec::new();
+    for line in lines {
+        let text = format!("{text}: {line}");
+        let lines = Line::parse(number, line.trim())?;
+        out.extend(lines.into_iter().map(|line| Line {
+            text: text.clone(),
+            ..line
+        }));
+    }
+    Ok(out)
 }
 
 fn words(text: &str) -> Vec<String> {

@@ -45,6 +45,9 @@ pub(crate) struct Run<'a, H> {
     sent: VecDeque<(Instant, Words)>,
     frames: Vec<Vec<u8>>,
     log: Vec<String>,
+    ignored: Vec<Words>,
+    /// The Fast Open cookie that the host gave last, in hexadecimal.
+    cookie: String,
 }
 
 impl<'a, H: Host> Run<'a, H> {
@@ -71,6 +74,8 @@ impl<'a, H: Host> Run<'a, H> {
             sent: VecDeque::new(),
             frames: Vec::new(),
             log: Vec::new(),
+            ignored: Vec::new(),
+            cookie: String::new(),
         }
     }
 
@@ -111,6 +116,10 @@ impl<'a, H: Host> Run<'a, H> {
         match &line.step {
             Step::Send { words, hold } => self.send(words, *hold),
             Step::Nothing => self.collect().and_then(|()| self.nothing_sent()),
+            Step::Ignore(words) => {
+                self.ignored.push(words.clone());
+                Ok(())
+            }
             Step::Flow(words) => self.flow(words),
             Step::Isn(isn) => {
                 self.here().peer_isn = *isn;
@@ -199,7 +208,13 @@ impl<'a, H: Host> Run<'a, H> {
         if words.kind == "tcp" {
             self.note_sent_to_host(words);
         }
-        let frame = packet::encode(words, From::Peer, &self.ends, &flow)?;
+        let mut words = words.clone();
+        for option in words.options.iter_mut().flatten() {
+            if option == "fo last" {
+                *option = format!("fo {}", self.cookie);
+            }
+        }
+        let frame = packet::encode(&words, From::Peer, &self.ends, &flow)?;
         self.log.push(format!("{:?} < {words}", self.now));
         self.host.handle_input(self.now, &frame);
         if hold { Ok(()) } else { self.collect() }
@@ -222,7 +237,13 @@ impl<'a, H: Host> Run<'a, H> {
         for frame in frames.drain(..) {
             let words = self.read(&frame)?;
             self.log.push(format!("{:?} > {words}", self.now));
-            self.sent.push_back((self.now, words));
+            let is_ignored = self
+                .ignored
+                .iter()
+                .any(|ignored| ignored.fits(&words).is_ok());
+            if !is_ignored {
+                self.sent.push_back((self.now, words));
+            }
         }
         self.frames = frames;
         Ok(())
@@ -254,6 +275,13 @@ impl<'a, H: Host> Run<'a, H> {
             words.push("flow", &flow.name);
         }
         words.outer = outer;
+        let options = words.options.iter().flatten();
+        let cookie = options
+            .filter_map(|option| option.strip_prefix("fo "))
+            .next();
+        if let Some(cookie) = cookie {
+            self.cookie = cookie.to_owned();
+        }
         if words.get("junk").is_some() {
             return Err(format!(
                 "the bytes are not those that stand in the stream there\n{words}"

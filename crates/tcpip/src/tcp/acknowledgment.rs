@@ -37,7 +37,7 @@ impl Connection {
         let progress = ack > self.send.una;
         if !progress && !self.send.is_outstanding() {
             if moved {
-                self.on_window();
+                self.on_window(cx);
             }
             return;
         }
@@ -63,6 +63,7 @@ impl Connection {
             cx.chunks,
         );
         self.ecn.reduced |= acked.send_cwr;
+        self.count_recovery(cx);
         if let Some(sample) = acked.rtt {
             // RFC 6298 2.3, for the receive window; recovery keeps its own.
             let old = self.seen.rtt.unwrap_or(sample);
@@ -73,11 +74,26 @@ impl Connection {
             self.on_progress(cx);
         }
         if moved {
-            self.on_window();
+            self.on_window(cx);
         }
         if self.send.has_unsent() || self.send.buffer.has_lost() || self.recovery.needs_fin() {
             self.kick = true;
         }
+    }
+
+    /// What recovery did, in Linux' counters.
+    #[inline]
+    pub(super) fn count_recovery(&mut self, cx: &mut Context<'_>) {
+        let news = self.recovery.take_news();
+        let began = match self.sack {
+            true => &mut cx.counters.tcp_sack_recovery,
+            false => &mut cx.counters.tcp_reno_recovery,
+        };
+        *began = began.saturating_add(u64::from(news.began));
+        let repaired = &mut cx.counters.tcp_loss_probe_recovery;
+        *repaired = repaired.saturating_add(u64::from(news.probe_repaired));
+        let spurious = &mut cx.counters.tcp_spurious_rtos;
+        *spurious = spurious.saturating_add(u64::from(news.spurious_timeout));
     }
 
     /// SND.UNA moved.
@@ -103,9 +119,13 @@ impl Connection {
     }
 
     /// The peer's window is another now.
-    fn on_window(&mut self) {
+    fn on_window(&mut self, cx: &Context<'_>) {
         if self.send.wnd() == 0 {
             return;
+        }
+        if self.persists > 0 {
+            // What waited for the window is late from now on, not from the first probe (T127).
+            self.persist_asked = cx.now;
         }
         self.persists = 0;
         self.timers.stop(OwnTimer::Persist);

@@ -83,6 +83,8 @@ pub(crate) struct Connection {
     pub(super) handed_over: bool,
     /// Persist time-outs in a row.
     pub(super) persists: u8,
+    /// When the first of them was sent that nothing was received behind; then, when the window opened.
+    pub(super) persist_asked: Instant,
     /// Keep-alive probes without an answer.
     pub(super) keepalives: u8,
 }
@@ -305,6 +307,7 @@ impl Connection {
             orphan: false,
             handed_over: false,
             persists: 0,
+            persist_asked: Instant::ZERO,
             keepalives: 0,
         }
     }

@@ -51,7 +51,7 @@ impl Connection {
         while let Some(timer) = self.timers.pop_expired(cx.now) {
             match timer {
                 OwnTimer::DelayedAck => self.on_delayed_ack(cx),
-                OwnTimer::Persist => self.on_persist(),
+                OwnTimer::Persist => self.on_persist(cx.now),
                 OwnTimer::KeepAlive => self.on_keepalive(cx),
                 OwnTimer::Close => self.on_close_timer(cx),
                 OwnTimer::Window => self.tune_window(cx),
@@ -69,7 +69,10 @@ impl Connection {
     fn on_recovery_timer(&mut self, cx: &mut Context<'_>) {
         match self.recovery.on_timeout(cx.now, &mut self.send.buffer) {
             Timeout::Nothing => {}
-            Timeout::Transmit => self.kick = true,
+            Timeout::Transmit => {
+                self.kick = true;
+                self.count_recovery(cx);
+            }
             Timeout::Probe => {
                 self.probe_due = true;
                 self.kick = true;
@@ -96,7 +99,9 @@ impl Connection {
             return Some(at);
         }
         if self.persists > 0 && self.timers.get(OwnTimer::Persist).is_some() {
-            return Some(self.probing_since() + self.config.user_timeout);
+            return self
+                .probing_since()
+                .map(|since| since + self.config.user_timeout);
         }
         let sent = self.recovery.first_unacked_at()?;
         // A peer that says that its window is closed is there (T57); not for those whose
@@ -104,7 +109,7 @@ impl Connection {
         let heard = if self.send.wnd() == 0 && !self.orphan {
             self.seen.last_received
         } else {
-            Instant::ZERO
+            self.persist_asked
         };
         Some(sent.max(heard) + self.config.user_timeout)
     }
@@ -143,17 +148,19 @@ impl Connection {
         self.timers.set_if_stopped(OwnTimer::Persist, at);
     }
 
-    /// Since when window probes get nowhere: an answer counts (T57), unless the application is gone
-    /// (threats C4: a peer must not hold its memory for ever).
-    fn probing_since(&self) -> Instant {
+    /// Since when window probes get nowhere: an answer counts, however far apart they are by now (T57),
+    /// unless the application is gone (threats C4: a peer must not hold its memory for ever).
+    fn probing_since(&self) -> Option<Instant> {
         if self.orphan {
-            self.seen.last_sent
-        } else {
-            self.seen.last_sent.max(self.seen.last_received)
+            return Some(self.seen.last_sent);
         }
+        (self.seen.last_received < self.persist_asked).then_some(self.persist_asked)
     }
 
-    fn on_persist(&mut self) {
+    fn on_persist(&mut self, now: Instant) {
+        if self.persists == 0 || self.seen.last_received >= self.persist_asked {
+            self.persist_asked = now;
+        }
         self.persists = self.persists.saturating_add(1);
         self.persist_due = true;
         self.kick = true;

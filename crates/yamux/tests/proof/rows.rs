@@ -1,18 +1,12 @@
 //! The behaviours by number, in a few words each.
 
-/// One behaviour.
-pub(crate) struct Row {
-    pub(crate) number: u32,
-    /// MUST, as opposed to SHOULD.
-    pub(crate) must: bool,
-    pub(crate) words: &'static str,
-}
+use weir_sim::conformance::{Level, Row};
 
-/// From this row on, what stands around yamux in libp2p.
-pub(crate) const LATER: u32 = 55;
+/// What stands around yamux in libp2p is not this engine's.
+pub(crate) const ELSEWHERE: &[(u32, u32, &str)] = &[(55, 65, "with the libp2p host, later")];
 
 /// Title, first row, last row.
-pub(crate) const SECTIONS: [(&str, u32, u32); 6] = [
+pub(crate) const SECTIONS: &[(&str, u32, u32)] = &[
     ("Frames", 1, 10),
     ("Opening", 11, 23),
     ("Data and windows", 24, 34),
@@ -24,20 +18,22 @@ pub(crate) const SECTIONS: [(&str, u32, u32); 6] = [
 const fn must(number: u32, words: &'static str) -> Row {
     Row {
         number,
-        must: true,
+        level: Level::Must,
         words,
+        place: "",
     }
 }
 
 const fn should(number: u32, words: &'static str) -> Row {
     Row {
         number,
-        must: false,
+        level: Level::Should,
         words,
+        place: "",
     }
 }
 
-pub(crate) const ROWS: [Row; 65] = [
+pub(crate) const ROWS: &[Row] = &[
     must(1, "header of 12 bytes, big endian"),
     must(2, "a version other than 0 ends the session with GoAway 1"),
     must(3, "an unknown type ends the session with GoAway 1"),

@@ -21,36 +21,42 @@ pub(crate) const RST: u16 = 0x04;
 const PSH: u16 = 0x08;
 pub(crate) const ACK: u16 = 0x10;
 
-/// The flags of `SYN,ACK`, those that must be there and those that must not (`-PSH`). `none` has
-/// none.
-fn flags_wanted(text: &str) -> Option<(u16, u16)> {
+/// Flags that are set, and those that are set or not.
+struct Flags {
+    set: u16,
+    open: u16,
+}
+
+/// Reads `SYN,ACK`, `none`, and what a line may wait for: `-PSH` is not set, `~ACK` may be.
+fn flags_wanted(text: &str) -> Option<Flags> {
+    let mut flags = Flags { set: 0, open: PSH };
     if text == "none" {
-        return Some((0, 0));
+        return Some(flags);
     }
-    let (mut set, mut clear) = (0, 0);
     for name in text.split(',') {
-        let bare = name.strip_prefix('-').unwrap_or(name);
+        let bare = name.trim_start_matches(['-', '~']);
         let (_, bit) = FLAGS.iter().find(|(flag, _)| *flag == bare)?;
-        match bare == name {
-            true => set |= bit,
-            false => clear |= bit,
+        flags.open &= !bit;
+        match name.chars().next() {
+            Some('-') => {}
+            Some('~') => flags.open |= bit,
+            _ => flags.set |= bit,
         }
     }
-    Some((set, clear))
+    Some(flags)
 }
 
 /// The flags that a word names, if it is a list of flags.
 pub(crate) fn flags(text: &str) -> Option<u16> {
-    flags_wanted(text).map(|(set, _)| set)
+    flags_wanted(text).map(|flags| flags.set)
 }
 
 /// Whether flags that were seen are those that are waited for. PSH counts only where it is named.
 pub(crate) fn flags_fit(want: &str, got: &str) -> bool {
-    let (Some((set, clear)), Some(got)) = (flags_wanted(want), flags(got)) else {
+    let (Some(want), Some(got)) = (flags_wanted(want), flags(got)) else {
         return false;
     };
-    let seen = if set & PSH == 0 { got & !PSH } else { got };
-    seen == set && got & clear == 0
+    got & !want.open == want.set & !want.open
 }
 
 fn flag_names(flags: u16) -> String {

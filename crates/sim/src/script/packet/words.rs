@@ -179,8 +179,14 @@ fn options_fit(wanted: &[String], open: bool, got: &[String]) -> Result<(), Stri
     }
 }
 
-/// Word by word; a value may be a range. An option of one word stands for any value of it.
+/// Word by word; a value may be a range. An option of one word stands for any value of it, `..` at
+/// the end for whatever may follow.
 fn option_fits(want: &str, got: &str) -> bool {
+    if let Some(want) = want.strip_suffix(" ..") {
+        let (want, got) = (want.split_whitespace(), got.split_whitespace());
+        return want.clone().count() <= got.clone().count()
+            && want.zip(got).all(|(w, g)| value_fits(w, g));
+    }
     let (mut want, mut got) = (want.split_whitespace(), got.split_whitespace());
     if want.clone().count() == 1 {
         return want.next() == got.next();
@@ -315,6 +321,9 @@ mod tests {
             "ACK win 90..100",
             "ACK win 90..",
             "ACK <nop,nop,ts>",
+            "PSH,ACK,~URG",
+            "ACK <ts 5 ..>",
+            "PSH,~ACK",
         ] {
             assert_eq!(words(fits).fits(&seen), Ok(()), "{fits}");
         }

@@ -283,6 +283,7 @@ impl Recovery {
         let is_bare = acked.is_duplicate && ack.sack.is_empty();
         if self.tlp.on_ack(ack.offset, ack.dsack.as_ref(), is_bare) && self.phase == Phase::Open {
             // The probe repaired the loss by itself: congestion control hears of it all the same.
+            self.news.probe_repaired = true;
             let flight = self.flight.next.saturating_sub(self.flight.una);
             let flight = flight.saturating_add(tally.delivered);
             self.controller.limit_to_flight(flight);

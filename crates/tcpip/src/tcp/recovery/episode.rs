@@ -90,6 +90,7 @@ impl Recovery {
             let flight = flight.saturating_add(tally.delivered.saturating_sub(tally.sacked));
             self.controller.limit_to_flight(flight);
             self.phase = Phase::Recovery;
+            self.news.began = true;
             self.point = self.flight.next;
             self.tlp.forget();
             self.episode = Some(Episode::new(now, Prr::default(), false));
@@ -274,6 +275,7 @@ impl Recovery {
     /// Takes the last recovery back.
     pub(super) fn undo(&mut self, now: Instant, send: &mut SendBuffer) {
         self.counters.undone = self.counters.undone.saturating_add(1);
+        self.news.spurious_timeout |= self.phase == Phase::Loss;
         self.flight.unlose(send);
         self.needs_fin &= self.flight.lost() > 0;
         self.rack.on_undone();

@@ -74,7 +74,8 @@ use tally::Losses;
 use timer::{Round, Tlp};
 
 pub(crate) use types::{
-    Ack, Acked, Allowance, Blocked, RecoveryConfig, RecoveryStats, RecoveryTimer, Sent, Timeout,
+    Ack, Acked, Allowance, Blocked, RecoveryConfig, RecoveryNews, RecoveryStats, RecoveryTimer,
+    Sent, Timeout,
 };
 
 /// The clock granularity G of RFC 6298, and of the timestamps that come back.
@@ -159,6 +160,7 @@ pub(crate) struct Recovery {
     initial_rto: u32,
     seed: u32,
     counters: Counters,
+    news: RecoveryNews,
     /// Records and ranges looked at for SACK blocks.
     #[cfg(test)]
     steps: u64,
@@ -207,6 +209,7 @@ impl Recovery {
             initial_rto: millis(config.initial_rto),
             seed: config.seed as u32,
             counters: Counters::default(),
+            news: RecoveryNews::default(),
             #[cfg(test)]
             steps: 0,
         }
@@ -479,6 +482,12 @@ impl Recovery {
         let size = u16::try_from(smss).unwrap_or(u16::MAX);
         self.flight.lose_larger(size, send, &mut losses);
         self.needs_fin |= losses.fin;
+    }
+
+    /// What is to be counted since this was asked last.
+    #[inline]
+    pub(crate) fn take_news(&mut self) -> RecoveryNews {
+        core::mem::take(&mut self.news)
     }
 
     /// Full segments were lost again and again while smaller ones were not: a path that drops what

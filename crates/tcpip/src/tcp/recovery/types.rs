@@ -97,6 +97,17 @@ impl Ack<'_> {
     }
 }
 
+/// What happened in recovery that counters tell.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RecoveryNews {
+    /// A fast recovery began.
+    pub(crate) began: bool,
+    /// A tail loss probe repaired what was lost.
+    pub(crate) probe_repaired: bool,
+    /// A time-out turned out to be spurious.
+    pub(crate) spurious_timeout: bool,
+}
+
 /// What an acknowledgement brought about.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Acked {
