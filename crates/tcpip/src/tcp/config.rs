@@ -17,7 +17,8 @@ use crate::limits::{
 pub struct TcpConfig {
     /// The congestion control algorithm (T95).
     pub congestion: Algorithm,
-    /// Whether large windows go out paced over the round trip (T92).
+    /// Whether large windows go out paced over the round trip (T92). On by default; round trips below
+    /// 2 ms are not paced.
     pub pacing: bool,
     /// True: small segments go out at once, though others are not acknowledged (Nagle off, T62).
     pub nodelay: bool,
@@ -66,7 +67,7 @@ impl Default for TcpConfig {
     fn default() -> TcpConfig {
         TcpConfig {
             congestion: Algorithm::default(),
-            pacing: false,
+            pacing: true,
             nodelay: false,
             keepalive: None,
             user_timeout: DEFAULT_USER_TIMEOUT,
