@@ -57,6 +57,8 @@ mod sack_tests;
 mod testing;
 #[cfg(test)]
 mod timer_tests;
+#[cfg(test)]
+mod undo_tests;
 
 use core::ops::Range;
 
