@@ -15,11 +15,11 @@ use tokio::net::TcpStream;
 /// The first transfer, which only shows how large the others should be.
 const FIRST: usize = 1 << 20;
 /// How long the others take together in each direction.
-const TRANSFERS: Duration = Duration::from_millis(1000);
+const TRANSFERS: Duration = Duration::from_millis(500);
 /// How long one of them is meant to take.
-const TRANSFER: Duration = Duration::from_millis(200);
+const TRANSFER: Duration = Duration::from_millis(100);
 /// How long small requests are sent.
-const SMALL: Duration = Duration::from_millis(500);
+const SMALL: Duration = Duration::from_millis(250);
 /// Bytes that a small request brings.
 const SMALL_BYTES: usize = 100;
 
