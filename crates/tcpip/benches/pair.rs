@@ -32,6 +32,7 @@ struct Pair {
     listener: ListenerKey,
     begun: std::time::Instant,
     is_offloaded: bool,
+    gathered: Vec<u8>,
 }
 
 fn address(side: usize) -> Ipv4Addr {
@@ -90,6 +91,7 @@ impl Pair {
             listener,
             begun: std::time::Instant::now(),
             is_offloaded,
+            gathered: Vec::new(),
         }
     }
 
@@ -109,8 +111,19 @@ impl Pair {
             if self.is_offloaded {
                 offload.checksum = Checksum::Verified;
             }
+            if frame.rest.is_empty() {
+                to.stack
+                    .handle_input(now, to.interface, frame.head, offload);
+                continue;
+            }
+            // As a device gathers it.
+            self.gathered.clear();
+            self.gathered.extend_from_slice(frame.head);
+            for part in frame.rest {
+                self.gathered.extend_from_slice(part);
+            }
             to.stack
-                .handle_input(now, to.interface, frame.head, offload);
+                .handle_input(now, to.interface, &self.gathered, offload);
         }
         !from.batch.is_empty()
     }

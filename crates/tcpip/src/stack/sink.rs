@@ -7,7 +7,7 @@ use weir_core::time::Instant;
 
 use crate::device::Capabilities;
 use crate::ip::{Cut, Ecn, Hints, Ip, Packet, Route};
-use crate::limits::{MAX_SUPER_SEGMENT, TURN_BYTES};
+use crate::limits::{GATHER_FROM, MAX_SUPER_SEGMENT, TURN_BYTES};
 use crate::offload::TcpCuts;
 use crate::tcp::interface::{SegmentSink, Tuple};
 use crate::transmit::TransmitBuf;
@@ -89,12 +89,16 @@ impl<'a> Sink<'a> {
         };
         let len = u32::try_from(transport_len).unwrap_or(u32::MAX);
         let pseudo = checksum::pseudo(src, dst, protocol::TCP, len);
-        let partial = self.partial;
+        let how = How {
+            partial: self.partial,
+            // Super-segments alone: what they are made of is written once, by the device.
+            gather: cut.is_some() && payload >= GATHER_FROM,
+        };
         // What cannot be sent is lost, as in a network; the connection notices by itself.
         let _sent = self
             .ip
             .send(self.now, self.out, &self.wire.route, &packet, |out| {
-                fill(out, header, data, pseudo, partial);
+                fill(out, header, data, pseudo, how);
             });
         self.left = self.left.saturating_sub(transport_len);
     }
@@ -168,6 +172,15 @@ fn abilities(capabilities: &Capabilities, wire: &Wire) -> (bool, usize) {
     (partial, if partial && cuts { most } else { 0 })
 }
 
+/// How a segment is written.
+#[derive(Copy, Clone, Debug)]
+struct How {
+    /// The device completes the checksum.
+    partial: bool,
+    /// The payload goes as slices of the send buffer, not as a copy.
+    gather: bool,
+}
+
 /// Appends the segment: header and payload, with its checksum or what the device needs to make it.
 #[inline]
 fn fill(
@@ -175,15 +188,19 @@ fn fill(
     header: &Header,
     data: Option<(&mut SendBuffer, Range<u64>)>,
     pseudo: Sum,
-    partial: bool,
+    how: How,
 ) {
     let begun = out.data.len();
     header.write(&mut out.data);
     if let Some((send, range)) = data {
-        send.copy_range(range, &mut out.data);
+        if how.gather {
+            send.share_range(range, &mut out.slices);
+        } else {
+            send.copy_range(range, &mut out.data);
+        }
     }
     let at = usize::from(CHECKSUM_OFFSET);
-    if partial {
+    if how.partial {
         let field = out.data.get_mut(begun.saturating_add(at)..);
         if let Some(field) = field.and_then(<[u8]>::first_chunk_mut) {
             *field = pseudo.fold().to_be_bytes();

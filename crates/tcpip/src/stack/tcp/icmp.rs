@@ -35,8 +35,10 @@ impl Tcp {
         let mut kind = error.kind;
         if let IcmpKind::PacketTooBig { mtu } = kind {
             // T133, T134
-            let sent = entry.route.mtu;
-            let Some(mtu) = host.ip.on_packet_too_big(host.now, error.dst, mtu, sent) else {
+            let Some(mtu) = host
+                .ip
+                .on_packet_too_big(host.now, error.dst, mtu, error.size)
+            else {
                 return;
             };
             entry.route.mtu = mtu;
