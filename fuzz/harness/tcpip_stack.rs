@@ -227,7 +227,11 @@ impl Run {
     }
 
     fn connect(&mut self, input: &mut Input<'_>) {
-        let to: IpAddr = match input.byte() & 3 {
+        let choice = input.byte();
+        if self.connections.len() >= 64 {
+            return;
+        }
+        let to: IpAddr = match choice & 3 {
             0 => REMOTE4.into(),
             1 => REMOTE6.into(),
             2 => LOCAL4.into(),
@@ -238,8 +242,7 @@ impl Run {
             .world
             .stack
             .tcp_connect(now, to, ConnectConfig::default());
-        self.connections
-            .extend(connected.ok().filter(|_| self.connections.len() < 64));
+        self.connections.extend(connected.ok());
     }
 
     fn datagram(&mut self, input: &mut Input<'_>) {
