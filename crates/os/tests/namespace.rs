@@ -9,13 +9,14 @@
 )]
 
 use std::fs;
+use std::io::IoSlice;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use weir_os::namespace::{DevicePlan, Identity, Plan, Prepared, StartError, exit_code, prepare};
-use weir_os::tun::{MAX_PACKET, Offloads, Tun, VNET_HEADER_LEN};
+use weir_os::tun::{Layer, MAX_PACKET, Offloads, Tun, VNET_HEADER_LEN};
 
 /// A shell with this script.
 fn shell(script: &str) -> Plan {
@@ -33,6 +34,15 @@ fn device() -> DevicePlan {
         multi_queue: false,
         addresses: vec!["198.18.0.2/30".parse().unwrap()],
         routes: vec!["0.0.0.0/0".parse().unwrap()],
+        without_tun: false,
+    }
+}
+
+/// The same where `/dev/net/tun` may not be opened.
+fn without_tun() -> DevicePlan {
+    DevicePlan {
+        without_tun: true,
+        ..device()
     }
 }
 
@@ -100,14 +110,20 @@ fn root_of_the_namespace_may_set_up_interfaces() {
 #[test]
 fn all_that_the_command_can_reach_is_the_device() {
     let script = "tail -n +3 /proc/self/net/dev | cut -d: -f1 | sort; \
-                  ip -4 route; ip -4 -o addr show weir0";
-    let Some(text) = caught("reach", script, |plan| plan.device = Some(device())) else {
-        return;
-    };
-    let names: Vec<&str> = text.lines().take(2).map(str::trim).collect();
-    assert_eq!(names, ["lo", "weir0"], "{text}");
-    assert!(text.contains("default dev weir0"), "{text}");
-    assert!(text.contains("198.18.0.2/30"), "{text}");
+                  ip -4 route; ip -4 -o addr show weir0; ip link show weir0";
+    for device in [device(), without_tun()] {
+        let Some(text) = caught("reach", script, |plan| plan.device = Some(device)) else {
+            return;
+        };
+        let names: Vec<&str> = text.lines().take(2).map(str::trim).collect();
+        assert_eq!(names, ["lo", "weir0"], "{text}");
+        assert!(text.contains("default dev weir0"), "{text}");
+        assert!(text.contains("198.18.0.2/30"), "{text}");
+        assert!(
+            text.contains("mtu 1400") && text.contains("NOARP"),
+            "{text}"
+        );
+    }
 }
 
 #[test]
@@ -325,16 +341,128 @@ fn the_command_has_no_network_left_when_its_device_is_gone() {
         "while ip link show weir0 >/dev/null 2>&1; do sleep 0.02; done; ip -o link >{} 2>&1",
         path.display()
     );
-    let mut plan = shell(&script);
-    plan.device = Some(device());
+    for device in [device(), without_tun()] {
+        let mut plan = shell(&script);
+        plan.device = Some(device);
+        let Some(mut prepared) = made(&plan) else {
+            return;
+        };
+        let tun = prepared.take_tun().unwrap();
+        let mut running = prepared.start().unwrap();
+        drop(tun);
+        assert_eq!(exit_code(running.wait().unwrap()), 0);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(text.contains("lo:") && !text.contains("weir0"), "{text}");
+    }
+}
+
+/// From the destination to the source: addresses and ports change places, which leaves the checksums
+/// right, for they add up to the same.
+fn turn_round(packet: &mut [u8]) {
+    for i in 0..4 {
+        packet.swap(12 + i, 16 + i);
+    }
+    packet.swap(20, 22);
+    packet.swap(21, 23);
+}
+
+/// The header's flags and kind, and its four fields.
+fn fields_of(header: &[u8; VNET_HEADER_LEN]) -> (u8, u8, [u16; 4]) {
+    let field = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
+    (header[0], header[1], [2, 4, 6, 8].map(field))
+}
+
+#[test]
+fn without_a_tun_device_packets_come_and_go_as_with_one() {
+    let path = output("pair");
+    let line = format!(
+        "exec 3<>/dev/udp/203.0.113.9/4321; echo hello >&3; timeout 20 dd count=1 <&3 >{}",
+        path.display()
+    );
+    let mut plan = shell("");
+    plan.program = "bash".into();
+    plan.arguments = vec!["-c".into(), line.into()];
+    plan.device = Some(without_tun());
+    let Some(mut prepared) = made(&plan) else {
+        return;
+    };
+    let mut tun = prepared.take_tun().unwrap();
+    assert_eq!((tun.name(), tun.layer()), ("weir0", Layer::Ip));
+    assert!(tun.has_vnet_header() && !tun.is_persistent());
+    assert!(tun.queue().is_err());
+    let got = tun.set_offloads(Offloads::ALL).unwrap();
+    assert!(got.checksum && got.tso4 && got.tso6 && !got.uso, "{got:?}");
+    let mut running = prepared.start().unwrap();
+    let (mut packet, header) = packet_of(&tun, 17);
+    // VIRTIO_NET_HDR_F_NEEDS_CSUM: UDP's header begins at 20, its checksum lies 6 behind.
+    let (flags, kind, [_, _, start, offset]) = fields_of(&header);
+    assert_eq!((flags, kind, start, offset), (1, 0, 20, 6));
+    assert_eq!(&packet[16..20], &[203, 0, 113, 9]);
+    assert_eq!(&packet[28..], b"hello\n");
+    turn_round(&mut packet);
+    let (head, tail) = packet.split_at(20);
+    let parts = [header.as_slice(), head, tail].map(IoSlice::new);
+    tun.send(&parts).unwrap();
+    assert_eq!(exit_code(running.wait().unwrap()), 0);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "hello\n");
+    fs::remove_file(&path).unwrap();
+}
+
+/// The answer to a SYN that opens the connection (RFC 9293 section 3.5), with an MSS of 1,000 and a sum
+/// that is left to the kernel.
+fn open_connection(syn: &[u8]) -> [u8; VNET_HEADER_LEN + 44] {
+    let mut answer = [0; VNET_HEADER_LEN + 44];
+    answer[..10].copy_from_slice(&[1, 0, 0, 0, 0, 0, 20, 0, 16, 0]);
+    let packet = &mut answer[VNET_HEADER_LEN..];
+    packet[..24].copy_from_slice(&syn[..24]);
+    turn_round(packet);
+    packet[..12].copy_from_slice(&[0x45, 0, 0, 44, 0, 0, 0x40, 0, 64, 6, 0, 0]);
+    let sum = !sum_of(&packet[..20]);
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    let sequence = u32::from_be_bytes(syn[24..28].try_into().unwrap());
+    packet[28..32].copy_from_slice(&sequence.wrapping_add(1).to_be_bytes());
+    packet[32..40].copy_from_slice(&[0x60, 0x12, 0xff, 0xff, 0, 0, 0, 0]);
+    packet[40..44].copy_from_slice(&[2, 4, 0x03, 0xe8]);
+    let pseudo = [&packet[12..20], &[0, 6, 0, 24]].concat();
+    packet[36..38].copy_from_slice(&sum_of(&pseudo).to_be_bytes());
+    answer
+}
+
+/// The sum of RFC 1071, not inverted.
+fn sum_of(bytes: &[u8]) -> u16 {
+    let words = bytes
+        .chunks(2)
+        .map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])));
+    let sum = words.sum::<u32>();
+    let sum = (sum >> 16) + (sum & 0xffff);
+    u16::try_from((sum >> 16) + (sum & 0xffff)).unwrap()
+}
+
+#[test]
+fn without_a_tun_device_tcp_comes_in_super_segments() {
+    let mut plan = shell("");
+    plan.program = "bash".into();
+    let line = "exec 3<>/dev/tcp/203.0.113.9/80; head -c 8000 /dev/zero >&3";
+    plan.arguments = vec!["-c".into(), line.into()];
+    plan.device = Some(without_tun());
     let Some(mut prepared) = made(&plan) else {
         return;
     };
     let tun = prepared.take_tun().unwrap();
     let mut running = prepared.start().unwrap();
-    drop(tun);
+    let (syn, header) = packet_of(&tun, 6);
+    let (flags, kind, [_, _, start, offset]) = fields_of(&header);
+    assert_eq!((flags, kind, start, offset), (1, 0, 20, 16));
+    tun.send(&[IoSlice::new(&open_connection(&syn))]).unwrap();
+    let (mut packet, mut header) = packet_of(&tun, 6);
+    while packet.len() <= 1400 {
+        (packet, header) = packet_of(&tun, 6);
+    }
+    // VIRTIO_NET_HDR_GSO_TCPV4, of the MSS that was agreed upon.
+    let (flags, kind, [_, size, start, offset]) = fields_of(&header);
+    assert_eq!((flags, kind, size, start, offset), (1, 1, 1000, 20, 16));
+    let total = u16::from_be_bytes([packet[2], packet[3]]);
+    assert_eq!(usize::from(total), packet.len());
     assert_eq!(exit_code(running.wait().unwrap()), 0);
-    let text = fs::read_to_string(&path).unwrap();
-    fs::remove_file(&path).unwrap();
-    assert!(text.contains("lo:") && !text.contains("weir0"), "{text}");
 }

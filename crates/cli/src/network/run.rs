@@ -70,6 +70,10 @@ pub(crate) struct RunArgs {
     #[arg(long, default_value = "120s", value_parser = units::parse_time, value_name = "TIME")]
     pub(crate) udp_idle: Duration,
 
+    /// Does without /dev/net/tun even where it may be opened: for tests
+    #[arg(long, hide = true)]
+    pub(crate) without_tun: bool,
+
     #[command(flatten)]
     pub(crate) common: Common,
     #[command(flatten)]
@@ -220,6 +224,7 @@ fn plan(args: &RunArgs) -> Plan {
         multi_queue: false,
         addresses: addresses.collect(),
         routes: everything.filter_map(|all| all.parse().ok()).collect(),
+        without_tun: args.without_tun,
     });
     let (_, server) = ADDRESSES[0];
     let server = server

@@ -15,11 +15,12 @@ use nix::unistd::getegid;
 use super::HELPER;
 use super::control::{Control, Kind};
 use super::names;
+use super::pair;
 use super::plan::{DevicePlan, Setting};
 use super::refusal::Settings;
 use crate::SystemError;
 use crate::netlink::{Netlink, RouteSpec};
-use crate::tun::{Layer, Tun, TunOptions};
+use crate::tun::{self, Layer, Tun, TunOptions};
 
 /// To be called first in the `main` of a program that makes namespaces: `None`, unless this process was
 /// started as their helper. Then it becomes the command, or what it returns is to be its exit code.
@@ -144,13 +145,7 @@ fn device(
     plan: &DevicePlan,
     warnings: &mut Vec<String>,
 ) -> Result<Tun, SystemError> {
-    let tun = Tun::open(&TunOptions {
-        name: plan.name.clone(),
-        layer: Layer::Ip,
-        vnet_header: plan.vnet_header,
-        multi_queue: plan.multi_queue,
-    })
-    .map_err(with_advice)?;
+    let tun = open(plan)?;
     let index = netlink.link(tun.name())?.index;
     netlink.set_mtu(index, plan.mtu)?;
     netlink.set_up(index, true)?;
@@ -177,6 +172,36 @@ fn device(
         })?;
     }
     Ok(tun)
+}
+
+/// The device itself: a TUN device, or where its file may not be opened, what stands in for it.
+fn open(plan: &DevicePlan) -> Result<Tun, SystemError> {
+    tun::check_name(&plan.name)?;
+    if plan.without_tun {
+        return pair::make(plan);
+    }
+    let closed = match tun::device_file() {
+        Ok(file) => {
+            let options = TunOptions {
+                name: plan.name.clone(),
+                layer: Layer::Ip,
+                vnet_header: plan.vnet_header,
+                multi_queue: plan.multi_queue,
+            };
+            return Tun::open_on(file, &options).map_err(with_advice);
+        }
+        Err(error) => error,
+    };
+    // The file is what most can do something about.
+    pair::make(plan).map_err(|error| {
+        let advice = closed.advice().unwrap_or("no TUN device can be made");
+        let advice = format!(
+            "{advice}; nor does it go without one: cannot {}: {}",
+            error.doing(),
+            error.io()
+        );
+        closed.hint(advice)
+    })
 }
 
 /// Lets the command's group send echo requests: `ping` without being root. Files with capabilities, as

@@ -15,6 +15,10 @@
 //! 4. When told so ([`Prepared::start`]) it becomes the command: the child of the starter, in its process
 //!    group and at its terminal, so that Ctrl-C, Ctrl-Z and pipelines work as without.
 //!
+//! Where the helper may not open `/dev/net/tun`, it makes a pair of Ethernet interfaces instead, which
+//! takes no file: one end in the command's network, the other in a further one that lives as long as
+//! the packet socket in it. That socket is handed over, and serves as the device ([`Tun`]).
+//!
 //! If the starter dies, the device goes with it, and the command has no network at all: never the
 //! machine's.
 
@@ -22,6 +26,7 @@ mod control;
 mod helper;
 mod maps;
 mod names;
+mod pair;
 mod plan;
 mod refusal;
 

@@ -33,6 +33,8 @@ pub struct DevicePlan {
     pub addresses: Vec<Cidr>,
     /// What goes out by it, besides the networks of its addresses.
     pub routes: Vec<Cidr>,
+    /// It is made as where `/dev/net/tun` may not be opened, whether or not it may: for tests.
+    pub without_tun: bool,
 }
 
 /// A command in network, mount and user namespaces of its own.
@@ -90,11 +92,8 @@ impl Setting {
         // Writing to a string cannot fail.
         if let Some(device) = &self.device {
             let (vnet, queues) = (device.vnet_header, device.multi_queue);
-            let _ = writeln!(
-                text,
-                "device {} {} {vnet} {queues}",
-                device.name, device.mtu
-            );
+            let (name, mtu, without_tun) = (&device.name, device.mtu, device.without_tun);
+            let _ = writeln!(text, "device {name} {mtu} {vnet} {queues} {without_tun}");
             for address in &device.addresses {
                 let _ = writeln!(text, "address {address}");
             }
@@ -126,6 +125,7 @@ impl Setting {
                     mtu: words.next()?.parse().ok()?,
                     vnet_header: words.next()?.parse().ok()?,
                     multi_queue: words.next()?.parse().ok()?,
+                    without_tun: words.next()?.parse().ok()?,
                     addresses: Vec::new(),
                     routes: Vec::new(),
                 });
@@ -162,6 +162,7 @@ mod tests {
                     "fd00::2/64".parse().unwrap(),
                 ],
                 routes: vec!["0.0.0.0/0".parse().unwrap()],
+                without_tun: true,
             }),
             nameservers: vec!["10.7.0.1".parse().unwrap()],
         };

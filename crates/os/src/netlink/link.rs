@@ -1,15 +1,28 @@
 //! Interfaces.
 
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::libc;
 
 use super::message::{Message, Request, attributes, u32_at};
-use super::{CHANGE, LIST, Netlink, refused};
+use super::{ADD, CHANGE, LIST, Netlink, refused};
 use crate::SystemError;
 
 /// Bytes of `struct ifinfomsg`.
 const FIXED: usize = 16;
+
+/// `VETH_INFO_PEER` (`linux/veth.h`): the other end of a pair.
+const VETH_INFO_PEER: u16 = 1;
+
+/// One end of a pair of interfaces to be made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PairEnd {
+    /// Its Ethernet address.
+    pub(crate) address: [u8; 6],
+    /// Flags that it begins with (`IFF_*`).
+    pub(crate) flags: libc::c_int,
+}
 
 /// An interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +89,44 @@ impl Netlink {
         request.number(libc::IFLA_MTU, mtu);
         self.execute(request)
             .map_err(|error| refused(format!("set an MTU of {mtu} on interface {index}"), error))
+    }
+
+    /// Makes a pair of Ethernet interfaces of one name (veth): what one sends the other receives. The near
+    /// end comes to be in the network namespace of `there`, the far end in this one.
+    pub(crate) fn add_pair(
+        &mut self,
+        name: &str,
+        mtu: u32,
+        far: PairEnd,
+        near: PairEnd,
+        there: BorrowedFd<'_>,
+    ) -> Result<(), SystemError> {
+        let end = |request: &mut Request, end: PairEnd| {
+            request
+                .attribute(libc::IFLA_IFNAME, &[name.as_bytes(), &[0]].concat())
+                .number(libc::IFLA_MTU, mtu)
+                .attribute(libc::IFLA_ADDRESS, &end.address);
+        };
+        // The numbers of flags are positive.
+        let head = |end: PairEnd| fixed(0, end.flags as u32, end.flags as u32);
+        let mut request = Request::new(libc::RTM_NEWLINK, ADD, &head(far));
+        end(&mut request, far);
+        request.nested(libc::IFLA_LINKINFO, |info| {
+            info.attribute(libc::IFLA_INFO_KIND, b"veth\0");
+            info.nested(libc::IFLA_INFO_DATA, |data| {
+                data.nested(VETH_INFO_PEER, |peer| {
+                    peer.raw(&head(near));
+                    end(peer, near);
+                    // Numbers of files are not negative.
+                    peer.number(libc::IFLA_NET_NS_FD, there.as_raw_fd() as u32);
+                });
+            });
+        });
+        self.execute(request).map_err(|error| {
+            let lacking = error.raw_os_error() == Some(libc::EOPNOTSUPP);
+            let hint = lacking.then(|| "the kernel's veth driver is missing".to_owned());
+            refused(format!("make the veth pair `{name}`"), error).maybe_hint(hint)
+        })
     }
 
     /// Removes an interface, as far as it is one that can be removed.

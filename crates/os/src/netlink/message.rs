@@ -40,6 +40,33 @@ impl Request {
         self.attribute(kind, &value.to_ne_bytes())
     }
 
+    /// Appends bytes that are no attribute: the fixed part with which some nested ones begin.
+    pub(super) fn raw(&mut self, bytes: &[u8]) -> &mut Request {
+        self.bytes.extend_from_slice(bytes);
+        self.pad();
+        self
+    }
+
+    /// Appends an attribute that is made of what `fill` appends.
+    pub(super) fn nested(&mut self, kind: u16, fill: impl FnOnce(&mut Request)) -> &mut Request {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; 4]);
+        fill(self);
+        let len = self.bytes.len().saturating_sub(start);
+        // As with the values of single attributes.
+        let len = u16::try_from(len).unwrap_or(u16::MAX);
+        let head = start..start.saturating_add(4);
+        if let Some((to_len, to_kind)) = self
+            .bytes
+            .get_mut(head)
+            .and_then(|h| h.split_at_mut_checked(2))
+        {
+            to_len.copy_from_slice(&len.to_ne_bytes());
+            to_kind.copy_from_slice(&kind.to_ne_bytes());
+        }
+        self
+    }
+
     /// The bytes to send, with their length and the sequence number filled in.
     pub(super) fn finish(mut self, sequence: u32) -> Vec<u8> {
         let len = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
@@ -123,6 +150,23 @@ mod tests {
         let attributes: Vec<_> = attributes(&all[0].body[4..]).collect();
         assert_eq!(attributes[0], (3, &b"weir0\0"[..]));
         assert_eq!(attributes[1], (4, &1500u32.to_ne_bytes()[..]));
+    }
+
+    #[test]
+    fn an_attribute_of_attributes_is_as_long_as_they_are() {
+        let mut request = Request::new(20, 5, &[1, 2, 3, 4]);
+        request.nested(18, |inner| {
+            inner.raw(&[9; 16]).attribute(3, b"weir0\0");
+        });
+        request.number(4, 1500);
+        let bytes = request.finish(7);
+        let message = messages(&bytes).next().unwrap();
+        let all: Vec<_> = attributes(&message.body[4..]).collect();
+        assert_eq!(all.len(), 2);
+        assert_eq!((all[0].0, all[0].1.len()), (18, 16 + 12));
+        let inner: Vec<_> = attributes(&all[0].1[16..]).collect();
+        assert_eq!(inner[0], (3, &b"weir0\0"[..]));
+        assert_eq!(all[1], (4, &1500u32.to_ne_bytes()[..]));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use message::{Message, Request, messages, u32_at};
 
 pub use address::InterfaceAddress;
 pub use link::Link;
+pub(crate) use link::PairEnd;
 pub use route::{RouteSpec, Way};
 
 use crate::SystemError;

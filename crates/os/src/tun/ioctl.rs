@@ -71,6 +71,22 @@ pub(super) fn get_interface(fd: BorrowedFd<'_>) -> io::Result<(String, libc::c_i
     Ok(request.into_parts())
 }
 
+/// `SIOCGIFNAME`: the name of the interface of this index, in the network namespace of the socket.
+pub(super) fn name_of(socket: BorrowedFd<'_>, index: i32) -> io::Result<String> {
+    let mut request = InterfaceRequest::new("", 0);
+    // `ifr_ifindex` lies where the flags begin.
+    let [first, second, third, fourth] = index.to_ne_bytes();
+    request.flags = libc::c_short::from_ne_bytes([first, second]);
+    for (to, from) in request.rest.iter_mut().zip([third, fourth]) {
+        *to = from;
+    }
+    // SAFETY: SIOCGIFNAME reads and writes one `struct ifreq`; `request` has its size and is borrowed
+    // for the call only.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFNAME, &raw mut request) };
+    Errno::result(result)?;
+    Ok(request.into_parts().0)
+}
+
 /// `TUNGETFEATURES`: the flags that `TUNSETIFF` knows.
 pub(super) fn features(fd: BorrowedFd<'_>) -> io::Result<libc::c_int> {
     let mut flags: libc::c_int = 0;

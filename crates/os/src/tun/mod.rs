@@ -4,13 +4,17 @@
 //! be done about its checksum, and that it stands for many segments of one size: up to 64 KiB pass in
 //! one system call instead of one MTU. Which of that the kernel may hand over is negotiated by
 //! [`Tun::set_offloads`].
+//!
+//! Where `/dev/net/tun` may not be opened, a [`namespace`](crate::namespace) has a packet socket at the
+//! far end of a pair of Ethernet interfaces instead. It is a [`Tun`], too, and behaves like one.
 
 mod ioctl;
+pub(crate) mod packet;
 
 use std::fs::OpenOptions;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -97,6 +101,13 @@ impl Offloads {
         uso: false,
     };
 
+    /// What a pair of Ethernet interfaces leaves undone, and takes undone: that is not negotiated. Programs
+    /// that send UDP in super-segments have them handed over all the same, from Linux 6.2 on.
+    const OF_PAIRS: Offloads = Offloads {
+        uso: false,
+        ..Offloads::ALL
+    };
+
     fn bits(self) -> libc::c_uint {
         let Offloads {
             checksum,
@@ -122,6 +133,8 @@ impl Offloads {
 #[derive(Debug)]
 pub struct Tun {
     fd: OwnedFd,
+    /// It is a packet socket at the far end of a pair of interfaces.
+    is_packet_socket: bool,
     name: String,
     layer: Layer,
     vnet_header: bool,
@@ -140,13 +153,18 @@ impl Tun {
     /// missing (`CAP_NET_ADMIN`), another program holds the interface, or it is of another kind.
     pub fn open(options: &TunOptions) -> Result<Tun, SystemError> {
         check_name(&options.name)?;
-        let fd = open_device(Path::new(DEVICE))?;
+        Tun::open_on(device_file()?, options)
+    }
+
+    /// [`open`](Tun::open) with what [`device_file`] opened, and a name that is one.
+    pub(crate) fn open_on(fd: OwnedFd, options: &TunOptions) -> Result<Tun, SystemError> {
         let flags = flags_of(options);
         let name = ioctl::set_interface(fd.as_fd(), &options.name, flags)
             .map_err(|error| attach_failed(options, error))?;
         let (_, flags) = ioctl::get_interface(fd.as_fd()).map_err(|error| failed(&name, error))?;
         let tun = Tun {
             fd,
+            is_packet_socket: false,
             name,
             layer: options.layer,
             vnet_header: options.vnet_header,
@@ -165,13 +183,19 @@ impl Tun {
     /// # Errors
     /// It is no TUN or TAP device.
     pub fn adopt(fd: OwnedFd) -> Result<Tun, SystemError> {
-        let (name, flags) = ioctl::get_interface(fd.as_fd()).map_err(|error| {
+        let no_device = |error| {
             SystemError::new("take over a TUN device", error).hint("the file is no TUN device")
-        })?;
+        };
+        if let Some(name) = packet::interface_of(fd.as_fd()).map_err(no_device)? {
+            nonblocking(fd.as_fd()).map_err(|error| failed(&name, error))?;
+            return Ok(Tun::of_packet_socket(fd, name));
+        }
+        let (name, flags) = ioctl::get_interface(fd.as_fd()).map_err(no_device)?;
         nonblocking(fd.as_fd()).map_err(|error| failed(&name, error))?;
         let is = |flag: libc::c_int| flags & flag != 0;
         let tun = Tun {
             fd,
+            is_packet_socket: false,
             name,
             layer: if is(libc::IFF_TAP) {
                 Layer::Ethernet
@@ -188,18 +212,37 @@ impl Tun {
         Ok(tun)
     }
 
+    /// A socket of [`packet::open`], at the far end of the interface of this name.
+    pub(crate) fn of_packet_socket(fd: OwnedFd, name: String) -> Tun {
+        Tun {
+            fd,
+            is_packet_socket: true,
+            name,
+            layer: Layer::Ip,
+            vnet_header: true,
+            multi_queue: false,
+            persistent: false,
+            offloads: Offloads::OF_PAIRS,
+            queues: Arc::new(AtomicUsize::new(1)),
+        }
+    }
+
     /// A further queue of the same interface, with the same offloads.
     ///
     /// # Errors
     /// The device was not opened with `multi_queue`, or the system has no more queues (256).
     pub fn queue(&self) -> Result<Tun, SystemError> {
+        if self.is_packet_socket {
+            let error = io::Error::from(io::ErrorKind::Unsupported);
+            return Err(failed(&self.name, error).hint("it is no TUN device: it has one queue"));
+        }
         let options = TunOptions {
             name: self.name.clone(),
             layer: self.layer,
             vnet_header: self.vnet_header,
             multi_queue: self.multi_queue,
         };
-        let fd = open_device(Path::new(DEVICE))?;
+        let fd = device_file()?;
         let name = ioctl::set_interface(fd.as_fd(), &options.name, flags_of(&options))
             .map_err(|error| attach_failed(&options, error))?;
         self.queues.fetch_add(1, Ordering::Relaxed);
@@ -243,13 +286,18 @@ impl Tun {
 
     /// Asks for `wanted`, and for less where this kernel does not know all of it: without USO before
     /// Linux 6.2. Returns what holds now, for all queues of the device. Nothing without
-    /// [`vnet_header`](TunOptions::vnet_header): the kernel would have no way to tell.
+    /// [`vnet_header`](TunOptions::vnet_header): the kernel would have no way to tell. Always the same where
+    /// a packet socket stands in for the device: complete packets are fine to send there, but what comes
+    /// is not always complete.
     ///
     /// # Errors
     /// The system refuses even the least of it.
     pub fn set_offloads(&mut self, wanted: Offloads) -> Result<Offloads, SystemError> {
         if !self.vnet_header {
             return Ok(Offloads::NONE);
+        }
+        if self.is_packet_socket {
+            return Ok(self.offloads);
         }
         let without_uso = Offloads {
             uso: false,
@@ -292,6 +340,9 @@ impl Tun {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when there is none; what else the system says.
     pub fn recv(&self, header: &mut [u8; VNET_HEADER_LEN], packet: &mut [u8]) -> io::Result<usize> {
+        if self.is_packet_socket {
+            return packet::recv(&self.fd, header, packet);
+        }
         if !self.vnet_header {
             *header = [0; VNET_HEADER_LEN];
             return Ok(nix::unistd::read(&self.fd, packet)?);
@@ -311,6 +362,13 @@ impl Tun {
     /// # Errors
     /// As [`recv`](Tun::recv).
     pub fn recv_whole(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.is_packet_socket {
+            let Some((header, packet)) = buffer.split_first_chunk_mut() else {
+                return Err(io::ErrorKind::InvalidInput.into());
+            };
+            let len = packet::recv(&self.fd, header, packet)?;
+            return Ok(len.saturating_add(VNET_HEADER_LEN));
+        }
         Ok(nix::unistd::read(&self.fd, buffer)?.min(buffer.len()))
     }
 
@@ -321,6 +379,9 @@ impl Tun {
     /// [`io::ErrorKind::WouldBlock`] when the device takes no more now; `EIO` when the interface is
     /// down, `EINVAL` when the packet or its header make no sense.
     pub fn send(&self, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        if self.is_packet_socket {
+            return packet::send(&self.fd, parts);
+        }
         nix::sys::uio::writev(&self.fd, parts)?;
         Ok(())
     }
@@ -373,7 +434,7 @@ pub struct Support {
 /// # Errors
 /// There are none: says what is missing.
 pub fn support() -> Result<Support, SystemError> {
-    let fd = open_device(Path::new(DEVICE))?;
+    let fd = device_file()?;
     let flags = ioctl::features(fd.as_fd())
         .map_err(|error| SystemError::new(format!("ask {DEVICE} what it can do"), error))?;
     let is = |flag: libc::c_int| flags & flag != 0;
@@ -405,27 +466,39 @@ fn nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-fn open_device(path: &Path) -> Result<OwnedFd, SystemError> {
+/// Opens the file that TUN devices are made by.
+pub(crate) fn device_file() -> Result<OwnedFd, SystemError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
     options.custom_flags(libc::O_NONBLOCK);
-    match options.open(path) {
-        Ok(file) => Ok(file.into()),
-        Err(error) => {
-            let hint = match error.raw_os_error() {
-                Some(libc::ENOENT | libc::ENXIO | libc::ENODEV) => Some(
-                    "the kernel's TUN driver is missing: `modprobe tun` as root; a container needs \
-                     `--device /dev/net/tun`",
+    let path = Path::new(DEVICE);
+    options.open(path).map(OwnedFd::from).map_err(|error| {
+        let mode = path.metadata().ok().map(|data| data.permissions().mode());
+        let advice = advice_on_opening(&error, mode);
+        SystemError::new(format!("open {DEVICE}"), error).maybe_hint(advice)
+    })
+}
+
+/// What to do when the file, which has this mode, cannot be opened.
+fn advice_on_opening(error: &io::Error, mode: Option<u32>) -> Option<String> {
+    match error.raw_os_error()? {
+        libc::ENOENT | libc::ENXIO | libc::ENODEV => Some(
+            "the kernel's TUN driver is missing: as root, `modprobe tun`; a container needs `--device \
+             /dev/net/tun`"
+                .to_owned(),
+        ),
+        libc::EACCES | libc::EPERM => {
+            let mode = mode.map(|mode| mode & 0o777);
+            // 6: what this user may do, if it is neither the owner nor of the group.
+            Some(match mode {
+                Some(mode) if mode & 0o006 != 0o006 => format!(
+                    "its mode is {mode:04o}: as root, `chmod 0666 {DEVICE}`, which is the mode that most \
+                     systems give it"
                 ),
-                Some(libc::EACCES | libc::EPERM) => Some(
-                    "this user may not open it: `chmod 666 /dev/net/tun` is usual; a container needs \
-                     `--device /dev/net/tun`",
-                ),
-                _ => None,
-            };
-            let error = SystemError::new(format!("open {}", path.display()), error);
-            Err(error.maybe_hint(hint.map(str::to_owned)))
+                _ => format!("a container needs `--device {DEVICE}`"),
+            })
         }
+        _ => None,
     }
 }
 
@@ -454,7 +527,7 @@ fn failed(name: &str, error: io::Error) -> SystemError {
 }
 
 /// What `dev_valid_name` of the kernel accepts, said before the kernel says only "invalid argument".
-fn check_name(name: &str) -> Result<(), SystemError> {
+pub(crate) fn check_name(name: &str) -> Result<(), SystemError> {
     let fits = !name.is_empty() && name.len() < ioctl::NAME_LEN;
     let plain = name
         .bytes()
@@ -467,4 +540,28 @@ fn check_name(name: &str) -> Result<(), SystemError> {
         SystemError::new(format!("name a TUN device `{name}`"), error)
             .hint("1 to 15 letters, digits, `-`, `_` or `.`"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_cannot_be_opened_is_told_how_to_be() {
+        let advice = |errno, mode| advice_on_opening(&io::Error::from_raw_os_error(errno), mode);
+        let closed = advice(libc::EACCES, Some(0o020_600)).unwrap();
+        assert!(
+            closed.contains("mode is 0600") && closed.contains("chmod 0666 /dev/net/tun"),
+            "{closed}"
+        );
+        // The mode is not what forbids it.
+        let forbidden = advice(libc::EPERM, Some(0o020_666)).unwrap();
+        assert!(
+            forbidden.contains("--device") && !forbidden.contains("chmod"),
+            "{forbidden}"
+        );
+        let missing = advice(libc::ENOENT, None).unwrap();
+        assert!(missing.contains("modprobe tun"), "{missing}");
+        assert_eq!(advice(libc::EMFILE, None), None);
+    }
 }
