@@ -105,6 +105,11 @@ impl Far {
         weir(&args)
     }
 
+    /// As [`run`](Far::run), where `/dev/net/tun` may not be opened.
+    fn run_without_tun(&self, command: &[&str]) -> Output {
+        finish(self.run_command(&["--without-tun"], command))
+    }
+
     /// Runs a command through the tunnel to its end.
     fn run(&self, command: &[&str]) -> Output {
         finish(self.run_command(&[], command))
@@ -181,6 +186,48 @@ fn udp_of_a_command_leaves_at_the_far_side() {
         // QUIC inside the tunnel: its packets are UDP.
         let (_server, addr) = echo_behind(net, "quic", BEHIND);
         succeeded(&far.run(&echo("quic", &addr)));
+    });
+}
+
+#[test]
+fn without_a_tun_device_all_goes_as_with_one() {
+    two_machines("without_a_tun_device_all_goes_as_with_one", |net| {
+        let far = Far::new(net, "network-pair");
+        let link = far.run_without_tun(&["ip", "-d", "link", "show", "weir0"]);
+        assert!(
+            text(&link.stdout).contains("veth"),
+            "{}",
+            text(&link.stdout)
+        );
+        for address in [BEHIND, BEHIND6] {
+            let (_server, addr) = echo_behind(net, "tcp", address);
+            succeeded(&far.run_without_tun(&echo("tcp", &addr)));
+        }
+        let (_server, addr) = echo_behind(net, "quic", BEHIND);
+        succeeded(&far.run_without_tun(&echo("quic", &addr)));
+        let output = far.run_without_tun(&["getent", "ahostsv4", NAME]);
+        assert!(text(&output.stdout).starts_with(BEHIND));
+        let line = format!("exec 3<>/dev/tcp/{BEHIND}/9");
+        let output = far.run_without_tun(&["bash", "-c", &line]);
+        assert!(text(&output.stderr).contains("Connection refused"));
+    });
+}
+
+#[test]
+fn without_a_tun_device_every_byte_comes_back() {
+    two_machines("without_a_tun_device_every_byte_comes_back", |net| {
+        let far = Far::new(net, "network-bytes");
+        let sent = far.keys.join("sent");
+        for address in [BEHIND, BEHIND6] {
+            let (_server, addr) = echo_behind(net, "tcp", address);
+            let (_, port) = addr.rsplit_once(':').unwrap();
+            let line = format!(
+                "head -c 4194304 /dev/urandom >{0}; exec 3<>/dev/tcp/{address}/{port}; \
+                 cat {0} >&3 & head -c 4194304 <&3 | cmp - {0}",
+                sent.display()
+            );
+            succeeded(&far.run_without_tun(&["bash", "-c", &line]));
+        }
     });
 }
 
