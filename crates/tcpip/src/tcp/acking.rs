@@ -9,6 +9,8 @@ pub(super) struct Acking {
     pub(super) now: bool,
     /// When the delayed-ACK timer expires, at the latest.
     pub(super) delayed: bool,
+    /// Segments that no acknowledgement has covered yet.
+    pub(super) segments: u8,
     /// Segments that are still acknowledged at once (T65).
     pub(super) quick: u8,
     /// The application answers what it reads, so that an ACK finds company: no quick ACKs.
@@ -23,6 +25,7 @@ impl Default for Acking {
         Acking {
             now: false,
             delayed: false,
+            segments: 0,
             quick: QUICK_ACKS,
             interactive: false,
             duplicates: 0,
@@ -37,15 +40,22 @@ impl Acking {
         self.now || self.delayed
     }
 
-    /// Data arrived in order: `unacked` bytes are not acknowledged now, full segments have `mss`.
+    /// Data arrived in order, in so many segments: `unacked` bytes are not acknowledged now, full segments
+    /// have `mss`.
     #[inline]
     pub(super) fn on_data(&mut self, unacked: u64, mss: u32, segments: u16) {
         let quick = self.quick > 0;
-        self.quick = self
-            .quick
-            .saturating_sub(u8::try_from(segments).unwrap_or(u8::MAX));
-        // T63: at least every second full-sized segment.
-        if unacked >= u64::from(mss.max(1)).saturating_mul(2) || (quick && !self.interactive) {
+        let count = u8::try_from(segments).unwrap_or(u8::MAX);
+        self.quick = self.quick.saturating_sub(count);
+        self.segments = self.segments.saturating_add(count);
+        // T63: at least every second full-sized segment. Every second one whatever its size, unless the
+        // application answers: a sender with two under way takes a delay for a loss, and probes (RFC
+        // 8985 section 7.2 adds the delay only where one segment is under way).
+        let second = self.segments >= 2 && !self.interactive;
+        if second
+            || unacked >= u64::from(mss.max(1)).saturating_mul(2)
+            || (quick && !self.interactive)
+        {
             self.now = true;
         } else {
             self.delayed = true;
@@ -67,6 +77,7 @@ impl Acking {
     pub(super) fn on_sent(&mut self) {
         self.now = false;
         self.delayed = false;
+        self.segments = 0;
         self.duplicates = 0;
     }
 }

@@ -213,6 +213,17 @@ fn every_second_full_segment_is_acknowledged() {
     assert_eq!(host.take_one().ack, at + 2001);
 }
 
+// T63, RFC 8985 7.2
+#[test]
+fn every_second_small_segment_is_acknowledged() {
+    let mut host = Host::open(plain());
+    let at = quiet(&mut host);
+    host.receive(&data(at..at + 10));
+    assert!(host.take().is_empty());
+    host.receive(&data(at + 10..at + 20));
+    assert_eq!(host.take_one().ack, at + 21);
+}
+
 // T63
 #[test]
 fn a_lonely_segment_is_acknowledged_soon() {
