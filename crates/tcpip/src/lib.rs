@@ -19,7 +19,6 @@
         reason = "tests"
     )
 )]
-#![allow(dead_code, reason = "the rooms are being furnished")]
 
 mod device;
 mod ip;

@@ -188,7 +188,6 @@ impl StreamsLine {
 
     /// Acknowledges all but the last `rest` frames of the client.
     fn acknowledge(&mut self, rest: usize) {
-        #[expect(clippy::arithmetic_side_effects, reason = "time saturates")]
         {
             self.now += RTT;
         }

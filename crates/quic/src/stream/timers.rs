@@ -34,7 +34,6 @@ impl Clock {
 }
 
 /// `now` and so many milliseconds.
-#[expect(clippy::arithmetic_side_effects, reason = "time saturates")]
 fn after_millis(now: Instant, by: u64) -> Instant {
     now + Duration::from_millis(by)
 }

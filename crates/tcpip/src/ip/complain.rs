@@ -9,7 +9,7 @@ use crate::device::InterfaceId;
 use crate::ip::counters::count;
 use crate::ip::input::ends;
 use crate::ip::interface::is_host;
-use crate::ip::{DEFAULT_HOP_LIMIT, Ecn, Hints, Ip, LOOPBACK, Packet, Unreachable};
+use crate::ip::{DEFAULT_HOP_LIMIT, Ecn, Hints, Ip, LOOPBACK, Packet};
 use crate::transmit::TransmitBuf;
 use crate::wire::ipv6::Extension;
 use crate::wire::{icmpv4, icmpv6, ipv4, ipv6, protocol};
@@ -27,7 +27,6 @@ pub(crate) enum Complaint {
     HostUnreachable,
     PortUnreachable,
     ProtocolUnreachable,
-    Prohibited,
     /// Larger than the next link takes, in bytes.
     TooBig(u16),
     /// Its hop limit ran out.
@@ -43,16 +42,10 @@ pub(crate) enum Complaint {
 }
 
 impl Ip {
-    /// Sends an ICMP error about a packet that arrived, where one is due (T148) and the rate allows it
-    /// (T149). `packet` is [`Received::packet`](crate::ip::Received::packet).
-    pub(crate) fn unreachable(&mut self, now: Instant, packet: &[u8], what: Unreachable) {
-        let complaint = match what {
-            Unreachable::Port => Complaint::PortUnreachable,
-            Unreachable::Protocol => Complaint::ProtocolUnreachable,
-            Unreachable::Prohibited => Complaint::Prohibited,
-            Unreachable::Host => Complaint::HostUnreachable,
-        };
-        self.complain(now, packet, complaint);
+    /// Says that nobody listens on the port that a packet was for (T151), where an error is due (T148)
+    /// and the rate allows it (T149). `packet` is [`Received::packet`](crate::ip::Received::packet).
+    pub(crate) fn port_unreachable(&mut self, now: Instant, packet: &[u8]) {
+        self.complain(now, packet, Complaint::PortUnreachable);
     }
 
     /// Sends an error about a packet, whole or cut short.
@@ -217,7 +210,6 @@ fn write_v4(complaint: Complaint, quoted: &[u8], out: &mut Vec<u8>) {
         Complaint::HostUnreachable => unreachable(unreachable::HOST, 0),
         Complaint::PortUnreachable => unreachable(unreachable::PORT, 0),
         Complaint::ProtocolUnreachable => unreachable(unreachable::PROTOCOL, 0),
-        Complaint::Prohibited => unreachable(unreachable::PROHIBITED, 0),
         Complaint::TooBig(mtu) => unreachable(unreachable::FRAGMENTATION_NEEDED, mtu),
         Complaint::HopLimit => Message::TimeExceeded { code: 0, quoted },
         Complaint::Reassembly => Message::TimeExceeded { code: 1, quoted },
@@ -242,7 +234,6 @@ fn write_v6(from: Ipv6Addr, to: Ipv6Addr, complaint: Complaint, quoted: &[u8], o
             pointer: upper_named_at(quoted),
             quoted,
         },
-        Complaint::Prohibited => unreachable(unreachable::PROHIBITED),
         Complaint::TooBig(mtu) => Message::PacketTooBig {
             mtu: u32::from(mtu),
             quoted,

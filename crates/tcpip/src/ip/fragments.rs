@@ -173,6 +173,7 @@ impl Ip {
     }
 
     /// How many datagrams wait for fragments, and in how many bytes of memory.
+    #[cfg(test)]
     pub(crate) fn reassemblies(&self) -> (usize, usize) {
         (self.reassembly.len(), self.reassembly.held())
     }

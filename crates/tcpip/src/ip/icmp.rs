@@ -50,7 +50,7 @@ impl Ip {
             Message::ParameterProblem { quoted, .. } => (IcmpKind::ParameterProblem, quoted),
             Message::Echo { .. } | Message::Other { .. } => return None,
         };
-        let error = open_v4(kind, received.src, quoted)?;
+        let error = open_v4(kind, quoted)?;
         self.believe(received, error)
     }
 
@@ -113,7 +113,7 @@ impl Ip {
             Message::ParameterProblem { quoted, .. } => (IcmpKind::ParameterProblem, quoted),
             Message::Echo { .. } => return None,
         };
-        let error = open_v6(kind, received.src, quoted)?;
+        let error = open_v6(kind, quoted)?;
         self.believe(received, error)
     }
 
@@ -193,7 +193,7 @@ const fn kind_v6(code: u8) -> IcmpKind {
 }
 
 /// What an error quotes of an IPv4 packet, which is seldom all of it.
-fn open_v4(kind: IcmpKind, from: IpAddr, quoted: &[u8]) -> Option<IcmpError<'_>> {
+fn open_v4(kind: IcmpKind, quoted: &[u8]) -> Option<IcmpError<'_>> {
     let h: &[u8; ipv4::HEADER_LEN] = quoted.first_chunk()?;
     let header_len = usize::from(h[0] & 0x0f) << 2;
     let offset = u16::from_be_bytes([h[6], h[7]]) & 0x1fff;
@@ -205,7 +205,6 @@ fn open_v4(kind: IcmpKind, from: IpAddr, quoted: &[u8]) -> Option<IcmpError<'_>>
         .filter(|transport| transport.len() >= 8)?;
     Some(IcmpError {
         kind,
-        from,
         src: Ipv4Addr::new(h[12], h[13], h[14], h[15]).into(),
         dst: Ipv4Addr::new(h[16], h[17], h[18], h[19]).into(),
         protocol: h[9],
@@ -215,7 +214,7 @@ fn open_v4(kind: IcmpKind, from: IpAddr, quoted: &[u8]) -> Option<IcmpError<'_>>
 }
 
 /// The same of an IPv6 packet, extension headers passed over.
-fn open_v6(kind: IcmpKind, from: IpAddr, quoted: &[u8]) -> Option<IcmpError<'_>> {
+fn open_v6(kind: IcmpKind, quoted: &[u8]) -> Option<IcmpError<'_>> {
     let (fixed, rest) = quoted.split_first_chunk::<{ ipv6::HEADER_LEN }>()?;
     let (src, dst) = crate::ip::input::ends(fixed)?;
     if src.is_ipv4() {
@@ -238,7 +237,6 @@ fn open_v6(kind: IcmpKind, from: IpAddr, quoted: &[u8]) -> Option<IcmpError<'_>>
     let payload_len = u16::from_be_bytes([fixed[4], fixed[5]]);
     Some(IcmpError {
         kind,
-        from,
         src,
         dst,
         protocol: upper.protocol,

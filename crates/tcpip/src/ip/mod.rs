@@ -59,7 +59,7 @@ pub use self::config::{ConfigError, InterfaceConfig, RouteConfig};
 pub use self::counters::IpCounters;
 #[allow(unused_imports, reason = "the rooms are being furnished")]
 pub(crate) use self::types::{
-    Arrived, Cut, Hints, IcmpError, IpEvent, LOOPBACK, Packet, Received, Route, Unreachable,
+    Arrived, Cut, Hints, IcmpError, IpEvent, LOOPBACK, Packet, Received, Route,
 };
 pub use self::types::{Ecn, IcmpKind, IpTimer, NeighborState, NoRoute, SendError};
 use crate::device::InterfaceId;

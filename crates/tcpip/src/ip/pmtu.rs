@@ -58,6 +58,7 @@ impl PathMtus {
     }
 
     /// How many destinations there are.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.paths.len()
     }

@@ -80,7 +80,6 @@ pub(crate) struct Whole {
 /// A datagram that is given up.
 #[derive(Debug)]
 pub(crate) struct TimedOut {
-    pub(crate) interface: InterfaceId,
     /// The beginning of its first fragment's packet, when that came.
     pub(crate) first: Vec<u8>,
 }
@@ -145,6 +144,7 @@ impl Reassembly {
     }
 
     /// Bytes of memory they take.
+    #[cfg(test)]
     pub(crate) fn held(&self) -> usize {
         self.held
     }
@@ -198,7 +198,6 @@ impl Reassembly {
     pub(crate) fn expire(&mut self, key: Key) -> Option<TimedOut> {
         let datagram = self.remove(key)?;
         Some(TimedOut {
-            interface: datagram.of.interface,
             first: datagram.first,
         })
     }

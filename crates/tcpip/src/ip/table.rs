@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use weir_core::time::Instant;
 
-use crate::device::InterfaceId;
 use crate::ip::cidr::{bits, mask, width};
 use crate::ip::config::RouteConfig;
 use crate::limits::MAX_ROUTES;
@@ -94,12 +93,6 @@ impl Table {
         self.entries.iter()
     }
 
-    /// How many routes are of this origin and interface.
-    pub(crate) fn count(&self, origin: Origin, interface: InterfaceId) -> usize {
-        let own = |entry: &&Entry| entry.origin == origin && entry.route.interface == interface;
-        self.entries.iter().filter(own).count()
-    }
-
     /// When the first lifetime ends.
     pub(crate) fn next_expiry(&self) -> Instant {
         let ends = self.entries.iter().map(|entry| entry.expires);
@@ -110,6 +103,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::InterfaceId;
 
     fn route(to: &str, via: Option<&str>, metric: u32) -> RouteConfig {
         RouteConfig {

@@ -129,8 +129,6 @@ pub(crate) struct Received<'a> {
 pub(crate) struct IcmpError<'a> {
     /// What it says.
     pub(crate) kind: IcmpKind,
-    /// Who says so: a router on the way, or the destination.
-    pub(crate) from: IpAddr,
     /// Source of the quoted packet: one of our addresses (or any, in any-address mode).
     pub(crate) src: IpAddr,
     /// Destination of the quoted packet.
@@ -164,19 +162,6 @@ pub enum IcmpKind {
     TimeExceeded,
     /// Something in the header was not understood (ICMPv4 type 12; ICMPv6 type 4 but code 1).
     ParameterProblem,
-}
-
-/// Which ICMP unreachable a transport wants sent about a packet.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Unreachable {
-    /// Nobody listens on the port (T151).
-    Port,
-    /// The transport protocol is not known.
-    Protocol,
-    /// Somebody here forbids it.
-    Prohibited,
-    /// Whoever stands behind us cannot reach the host (a tunnel in any-address mode).
-    Host,
 }
 
 /// The way to one destination. Whoever sends to it often keeps the answer and asks

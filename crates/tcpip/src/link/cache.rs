@@ -84,11 +84,13 @@ impl Neighbors {
     }
 
     /// How many there are.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// How many of them are being asked for.
+    #[cfg(test)]
     pub(crate) fn incomplete(&self) -> usize {
         self.incomplete.len()
     }
@@ -99,6 +101,7 @@ impl Neighbors {
     }
 
     /// Bytes of frames that wait.
+    #[cfg(test)]
     pub(crate) fn pending_bytes(&self) -> usize {
         self.pending_bytes
     }

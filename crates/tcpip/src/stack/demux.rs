@@ -99,6 +99,7 @@ impl Demux {
     }
 
     /// Puts `new` where `old` was. False when `old` is not there.
+    #[cfg(test)]
     pub(crate) fn replace(&mut self, hash: u32, old: Target, new: Target) -> bool {
         let Some(at) = self.position(hash, old) else {
             return false;

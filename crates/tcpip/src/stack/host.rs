@@ -12,6 +12,7 @@ use super::secret::Spread;
 use super::{Config, Counters, Event};
 use crate::ip::Ip;
 use crate::tcp::interface::Context;
+use crate::trace;
 
 /// What connections and sockets are made from, and where they report.
 pub(crate) struct Shared {
@@ -52,6 +53,18 @@ impl Host<'_> {
     #[inline]
     pub(crate) fn counters(&mut self) -> &mut Counters {
         &mut self.shared.counters
+    }
+
+    /// Tells that a transport's packet was thrown away.
+    #[cold]
+    pub(crate) fn tell_dropped(
+        &mut self,
+        (kind, length): (&'static str, usize),
+        (trigger, why): (&'static str, &'static str),
+        count: u64,
+    ) {
+        let tracer = &mut self.shared.tracer;
+        trace::dropped(tracer, self.now, (kind, length), (trigger, why), count);
     }
 
     #[inline]

@@ -34,12 +34,6 @@ impl Default for Acking {
 }
 
 impl Acking {
-    /// True when a segment is owed that carries an acknowledgement.
-    #[inline]
-    pub(super) fn is_owed(&self) -> bool {
-        self.now || self.delayed
-    }
-
     /// Data arrived in order, in so many segments: `unacked` bytes are not acknowledged now, full segments
     /// have `mss`.
     #[inline]

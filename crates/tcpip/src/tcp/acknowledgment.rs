@@ -111,10 +111,8 @@ impl Connection {
             self.wake_writer();
         }
         if !self.send.is_outstanding() {
+            // What is empty keeps its memory for the next write; a connection at rest gives it back.
             self.timers.stop(OwnTimer::Persist);
-            if self.send.buffer.is_empty() {
-                self.recovery.release_memory();
-            }
         }
     }
 

@@ -341,11 +341,6 @@ impl Connection {
         self.cause
     }
 
-    /// True once the application let go of it.
-    pub(crate) fn is_orphan(&self) -> bool {
-        self.orphan
-    }
-
     /// The Fast Open cookie that the peer sent, to be kept for the next connection.
     pub(crate) fn take_fast_open_cookie(&mut self) -> Option<FastOpen> {
         let settled = self.state.is_synchronized() && !self.begin.is_passive;

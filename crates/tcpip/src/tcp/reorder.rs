@@ -69,11 +69,6 @@ impl OutOfOrder {
         self.held.is_empty() && self.duplicate.is_none()
     }
 
-    /// True when something is held behind a gap.
-    pub(super) fn has_gap(&self) -> bool {
-        !self.held.is_empty()
-    }
-
     /// How many blocks the next acknowledgement has.
     pub(super) fn len(&self) -> usize {
         self.blocks().count()

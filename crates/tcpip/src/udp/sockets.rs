@@ -9,7 +9,7 @@ use weir_core::slab::{Key, Slab};
 use super::socket::{CachedRoute, Outgoing, Socket, cost};
 use super::{Datagram, Received, UdpError};
 use crate::device::Checksum;
-use crate::ip::{self, IcmpError, IcmpKind, Route, Unreachable};
+use crate::ip::{self, IcmpError, IcmpKind, Route};
 use crate::limits::{
     MAX_SUPER_SEGMENT, MAX_UDP_SOCKETS, UDP_CHUNK_BYTES, UDP_FREE_CHUNKS, UDP_SOCKET_COST,
 };
@@ -266,8 +266,7 @@ impl Sockets {
             counters.udp_no_ports = counters.udp_no_ports.saturating_add(1);
             if !packet.to_many && host.config.answer_strangers {
                 // T151
-                host.ip
-                    .unreachable(host.now, packet.packet, Unreachable::Port);
+                host.ip.port_unreachable(host.now, packet.packet);
             }
             return;
         };
@@ -372,6 +371,9 @@ fn checked<'a>(host: &mut Host<'_>, packet: &ip::Received<'a>) -> Option<(udp::H
     let counters = host.counters();
     let Some((header, data)) = parsed else {
         counters.udp_in_errors = counters.udp_in_errors.saturating_add(1);
+        let count = counters.udp_in_errors;
+        let why = ("malformed", "the header makes no sense");
+        host.tell_dropped(("udp", packet.payload.len()), why, count);
         return None;
     };
     let len = udp::HEADER_LEN.saturating_add(data.len());
@@ -389,6 +391,9 @@ fn checked<'a>(host: &mut Host<'_>, packet: &ip::Received<'a>) -> Option<(udp::H
     if !is_right {
         counters.udp_in_csum_errors = counters.udp_in_csum_errors.saturating_add(1);
         counters.udp_in_errors = counters.udp_in_errors.saturating_add(1);
+        let count = counters.udp_in_csum_errors;
+        let why = ("checksum", "the checksum is wrong");
+        host.tell_dropped(("udp", packet.payload.len()), why, count);
         return None;
     }
     // RFC 768: a source port of 0 says that no answer is wanted; the datagram is one all the same.

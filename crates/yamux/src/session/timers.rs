@@ -10,7 +10,6 @@ use weir_core::slab::Key;
 use weir_core::time::{Duration, Instant};
 
 /// `now + by`; the end of time when that is passed.
-#[expect(clippy::arithmetic_side_effects, reason = "time saturates")]
 pub(super) fn after(now: Instant, by: Duration) -> Instant {
     now + by
 }

@@ -7,7 +7,7 @@ fn host() -> Host {
 
 /// The answer to a packet for a port that nobody listens on.
 fn refuse(host: &mut Host, packet: &[u8]) -> Vec<Vec<u8>> {
-    host.ip.unreachable(host.now, packet, Unreachable::Port);
+    host.ip.port_unreachable(host.now, packet);
     host.sent()
 }
 

@@ -238,6 +238,9 @@ fn checked<'a>(host: &mut Host<'_>, packet: &ip::Received<'a>) -> Option<Segment
             let counters = host.counters();
             counters.in_csum_errors = counters.in_csum_errors.saturating_add(1);
             counters.in_errs = counters.in_errs.saturating_add(1);
+            let count = counters.in_csum_errors;
+            let why = ("checksum", "the checksum is wrong");
+            host.tell_dropped(("tcp", bytes.len()), why, count);
             return None;
         }
     }
@@ -247,6 +250,9 @@ fn checked<'a>(host: &mut Host<'_>, packet: &ip::Received<'a>) -> Option<Segment
         _ => {
             let counters = host.counters();
             counters.in_errs = counters.in_errs.saturating_add(1);
+            let count = counters.in_errs;
+            let why = ("malformed", "the header makes no sense");
+            host.tell_dropped(("tcp", bytes.len()), why, count);
             None
         }
     }

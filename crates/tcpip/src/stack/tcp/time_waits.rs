@@ -1,6 +1,8 @@
 //! Connections in TIME-WAIT: what is kept of them, and no more.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::IpAddr;
+#[cfg(test)]
+use std::net::{Ipv6Addr, SocketAddr};
 
 use weir_core::slab::{Key, Slab};
 
@@ -29,6 +31,7 @@ impl Ends {
         }
     }
 
+    #[cfg(test)]
     fn tuple(&self) -> Tuple {
         Tuple {
             local: SocketAddr::new(address(self.local), self.local_port),
@@ -45,6 +48,7 @@ fn octets(address: IpAddr) -> [u8; 16] {
     }
 }
 
+#[cfg(test)]
 fn address(octets: [u8; 16]) -> IpAddr {
     Ipv6Addr::from(octets).to_canonical()
 }
@@ -63,6 +67,7 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
+    #[cfg(test)]
     pub(crate) fn tuple(&self) -> Tuple {
         self.ends.tuple()
     }

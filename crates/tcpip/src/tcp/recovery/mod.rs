@@ -464,6 +464,7 @@ impl Recovery {
     /// The SYN or SYN,ACK had to be repeated so often, and recovery was not asked to do it: the
     /// first time-out is 3 s, and after more than one repeat the initial window is one segment
     /// (RFC 6298 5.7, RFC 6928 section 2).
+    #[cfg(test)]
     pub(crate) fn on_syn_retransmitted(&mut self, _now: Instant, times: u32) {
         let times = u16::try_from(times).unwrap_or(u16::MAX);
         self.syn_repeats = self.syn_repeats.max(times);

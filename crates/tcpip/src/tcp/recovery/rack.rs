@@ -109,14 +109,4 @@ impl Rack {
     pub(super) fn newest_sent_at(&self) -> Option<Instant> {
         self.has_delivery().then_some(self.sent_at)
     }
-
-    /// Whether something sent later arrived earlier.
-    pub(super) fn has_reordering(&self) -> bool {
-        self.reordering_seen
-    }
-
-    #[inline]
-    pub(super) fn fack(&self) -> u64 {
-        self.fack
-    }
 }

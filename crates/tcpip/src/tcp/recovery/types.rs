@@ -84,6 +84,7 @@ pub(crate) struct Ack<'a> {
 
 impl Ack<'_> {
     /// A bare acknowledgement of all below `offset`.
+    #[cfg(test)]
     pub(crate) const fn cumulative(offset: u64) -> Ack<'static> {
         Ack {
             offset,

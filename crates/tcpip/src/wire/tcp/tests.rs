@@ -73,7 +73,7 @@ fn a_data_offset_that_cannot_be_is_refused() {
             &[],
             &vec![1; usize::from(words - 5) * 4],
         );
-        assert_eq!(Segment::parse(&bytes).unwrap().payload, []);
+        assert_eq!(Segment::parse(&bytes).unwrap().payload, [0_u8; 0]);
     }
     assert_eq!(Segment::parse(&[0x50; 19]), Err(Malformed::Truncated(NAME)));
 }
