@@ -97,6 +97,81 @@ fn bulk_survives_a_bad_link() {
     assert!(damaged > 0, "some were damaged, and dropped for that");
 }
 
+// T143, T144: over Ethernet each finds the other by ARP or NDP, with losses too, and does so again
+// after ten silent minutes, when what it knew is old.
+#[test]
+fn neighbours_find_each_other() {
+    for (setup, opener) in cases() {
+        for loss in [0, 100] {
+            let setup = Setup {
+                ethernet: true,
+                faults: Faults {
+                    loss,
+                    ..Faults::default()
+                },
+                ..setup
+            };
+            let mut world = World::new(&setup);
+            let conn = world.connect(opener);
+            for first in Side::BOTH {
+                move_all(&mut world, conn, &[(first, 20_000)]);
+                world.run(600 * SECOND);
+                move_all(&mut world, conn, &[(first.other(), 20_000)]);
+            }
+            world.close(opener, conn);
+            leaves_nothing(&mut world);
+        }
+    }
+}
+
+// T36: smoltcp takes a cookie for the SYN,ACK that it is, and the connection is as good as another.
+#[test]
+fn smoltcp_connects_by_a_cookie() {
+    for setup in versions() {
+        for timestamps in [false, true] {
+            let setup = Setup {
+                cookies: true,
+                timestamps,
+                ..setup
+            };
+            let mut world = World::new(&setup);
+            let conn = world.connect(Side::Smol);
+            let counters = world.weir.stack.stats().counters;
+            assert_eq!((counters.syncookies_sent, counters.syncookies_recv), (1, 1));
+            let ways = [(Side::Weir, 300_000), (Side::Smol, 300_000)];
+            move_all(&mut world, conn, &ways);
+            world.close(Side::Smol, conn);
+            leaves_nothing(&mut world);
+        }
+    }
+}
+
+// T38, T128: a peer that knows neither ECN nor fast open is asked for both, and nothing comes of it.
+#[test]
+fn what_smoltcp_does_not_know_is_left_out() {
+    for setup in versions() {
+        let setup = Setup {
+            asks: true,
+            ..setup
+        };
+        let mut world = World::new(&setup);
+        for _ in 0..2 {
+            let conn = world.connect(Side::Weir);
+            let syn = world.first_header();
+            // SYN, ECE, CWR; the option of kind 34 without a cookie.
+            assert_eq!(syn[13], 0xc2);
+            assert!(syn[20..].windows(2).any(|option| option == [34, 2]));
+            let ways = [(Side::Weir, 100_000), (Side::Smol, 100_000)];
+            move_all(&mut world, conn, &ways);
+            let stats = world.weir.stack.tcp_stats(world.now, conn.key).unwrap();
+            assert_eq!((stats.ecn, stats.fast_open), (false, false));
+            assert_eq!(stats.retransmissions, 0);
+            world.close(Side::Weir, conn);
+        }
+        leaves_nothing(&mut world);
+    }
+}
+
 // T115, T116: the end of one way leaves the other open, for as long as it likes.
 #[test]
 fn half_closed_connections_go_on() {

@@ -21,7 +21,8 @@ use smoltcp::socket::tcp;
 use weir_core::rng::{Rng, between, chance, rng_from_seed};
 use weir_core::time::{Duration, Instant};
 use weir_tcpip::{
-    ConnectConfig, ListenConfig, ListenerKey, Offload, ReadError, State, TcpKey, TransmitBuf,
+    Config, ConnectConfig, ListenConfig, ListenerKey, Medium, Offload, ReadError, State,
+    SynCookies, TcpKey, TransmitBuf,
 };
 
 use crate::pair::{End, MILLI, Wire, address};
@@ -64,6 +65,12 @@ pub struct Faults {
 #[derive(Copy, Clone)]
 pub struct Setup {
     pub v6: bool,
+    /// Over Ethernet, with ARP and NDP, or bare IP.
+    pub ethernet: bool,
+    /// The stack's listener answers every SYN with a cookie.
+    pub cookies: bool,
+    /// The stack, when it connects, asks for ECN and for a fast-open cookie.
+    pub asks: bool,
     pub weir_mtu: u16,
     pub smol_mtu: u16,
     /// smoltcp offers timestamps.
@@ -76,6 +83,9 @@ impl Setup {
     pub fn new(v6: bool) -> Setup {
         Setup {
             v6,
+            ethernet: false,
+            cookies: false,
+            asks: false,
             weir_mtu: 1500,
             smol_mtu: 1500,
             timestamps: false,
@@ -93,11 +103,15 @@ struct Line {
     sent: u64,
     /// The largest of them, in bytes.
     largest: usize,
+    first: Vec<u8>,
 }
 
 impl Line {
     fn put(&mut self, now: Instant, packet: Vec<u8>, faults: &Faults, rng: &mut Rng) {
         self.largest = self.largest.max(packet.len());
+        if self.sent == 0 {
+            self.first.clone_from(&packet);
+        }
         if chance(rng, faults.loss, 1000) {
             self.sent += 1;
             return;
@@ -150,6 +164,7 @@ pub struct World {
     pub smol: Smol,
     pub now: Instant,
     pub v6: bool,
+    asks: bool,
     listener: ListenerKey,
     faults: Faults,
     rng: Rng,
@@ -163,6 +178,19 @@ impl World {
         let wire = Wire {
             mtu: setup.weir_mtu,
             v6: setup.v6,
+            config: Config {
+                syn_cookies: if setup.cookies {
+                    SynCookies::Always
+                } else {
+                    SynCookies::default()
+                },
+                ..Config::default()
+            },
+            medium: if setup.ethernet {
+                Medium::Ethernet
+            } else {
+                Medium::Ip
+            },
             ..Wire::default()
         };
         let mut weir = End::new(&wire, 1);
@@ -171,9 +199,10 @@ impl World {
         let there = address(setup.v6, 2);
         World {
             weir,
-            smol: Smol::new(there, setup.smol_mtu.into(), setup.timestamps, setup.seed),
+            smol: Smol::new(there, setup),
             now: Instant::from_millis(1000),
             v6: setup.v6,
+            asks: setup.asks,
             listener: listener.unwrap(),
             faults: setup.faults,
             rng: rng_from_seed(setup.seed),
@@ -195,6 +224,11 @@ impl World {
             Side::Smol => &self.to_smol,
         };
         (line.sent, line.largest)
+    }
+
+    /// The TCP header of the first packet that smoltcp was sent, on bare IP.
+    pub fn first_header(&self) -> &[u8] {
+        &self.to_smol.first[if self.v6 { 40 } else { 20 }..]
     }
 
     fn turn_weir(&mut self) {
@@ -275,8 +309,10 @@ impl World {
                 let to = self.at(Side::Smol, 80);
                 let handle = self.smol.tcp_socket();
                 self.smol.tcp(handle).listen(to).unwrap();
-                let stack = &mut self.weir.stack;
-                let key = stack.tcp_connect(self.now, to, ConnectConfig::default());
+                let mut config = ConnectConfig::default();
+                config.tcp.ecn |= self.asks;
+                config.tcp.fast_open |= self.asks;
+                let key = self.weir.stack.tcp_connect(self.now, to, config);
                 (Some(key.unwrap()), handle)
             }
             Side::Smol => (None, self.smol.connect(self.at(Side::Weir, 80))),

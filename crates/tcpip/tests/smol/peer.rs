@@ -9,8 +9,10 @@ use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::{icmp, tcp, udp};
 use smoltcp::time::{Duration as SmolDuration, Instant as SmolInstant};
-use smoltcp::wire::{HardwareAddress, IpCidr};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr};
 use weir_core::time::Instant;
+
+use super::Setup;
 
 /// Bytes of each buffer of a TCP socket.
 pub const BUFFER: usize = 64 << 10;
@@ -19,6 +21,8 @@ type Outward = Rc<RefCell<VecDeque<Vec<u8>>>>;
 
 /// Checksums are made and checked by smoltcp itself, as its capabilities are by default.
 pub struct Queues {
+    medium: Medium,
+    /// Of frames: with the Ethernet header where there is one.
     mtu: usize,
     pub inward: VecDeque<Vec<u8>>,
     pub outward: Outward,
@@ -57,7 +61,7 @@ impl Device for Queues {
 
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ip;
+        capabilities.medium = self.medium;
         capabilities.max_transmission_unit = self.mtu;
         capabilities
     }
@@ -77,14 +81,22 @@ fn clock(now: Instant) -> SmolInstant {
 }
 
 impl Smol {
-    pub fn new(address: IpAddr, mtu: usize, timestamps: bool, seed: u64) -> Smol {
+    pub fn new(address: IpAddr, setup: &Setup) -> Smol {
+        let mtu = usize::from(setup.smol_mtu);
+        let (medium, mtu, hardware) = if setup.ethernet {
+            let hardware = EthernetAddress([2, 0, 0, 0, 0, 2]);
+            (Medium::Ethernet, mtu + 14, hardware.into())
+        } else {
+            (Medium::Ip, mtu, HardwareAddress::Ip)
+        };
         let mut device = Queues {
+            medium,
             mtu,
             inward: VecDeque::new(),
             outward: Outward::default(),
         };
-        let mut config = Config::new(HardwareAddress::Ip);
-        config.random_seed = seed;
+        let mut config = Config::new(hardware);
+        config.random_seed = setup.seed;
         let mut interface = Interface::new(config, &mut device, SmolInstant::ZERO);
         let prefix = if address.is_ipv6() { 64 } else { 24 };
         interface.update_ip_addrs(|all| all.push(IpCidr::new(address.into(), prefix)).unwrap());
@@ -92,7 +104,7 @@ impl Smol {
             device,
             interface,
             sockets: SocketSet::new(Vec::new()),
-            timestamps,
+            timestamps: setup.timestamps,
             port: 10_000,
         }
     }
