@@ -183,6 +183,12 @@ fn half_closed_connections_go_on() {
             world.finish(first, conn);
             world.read_end(first.other(), conn);
             world.run(30 * SECOND);
+            let weir = world.weir.stack.tcp_state(conn.key);
+            let expected = match first {
+                Side::Weir => (Some(State::FinWait2), tcp::State::CloseWait),
+                Side::Smol => (Some(State::CloseWait), tcp::State::FinWait2),
+            };
+            assert_eq!((weir, world.smol.state(conn.handle)), expected);
             move_all(&mut world, conn, &[(first.other(), 300_000)]);
             world.finish(first.other(), conn);
             world.read_end(first, conn);
