@@ -1,6 +1,7 @@
 //! What checksums, parsing and writing cost by themselves.
 #![allow(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     missing_docs,
     reason = "a benchmark fails by panic"
 )]

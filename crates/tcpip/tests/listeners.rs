@@ -8,6 +8,7 @@
 
 mod raw;
 
+use core::ops::RangeInclusive;
 use std::net::SocketAddr;
 
 use raw::{Host, Seg, at};
@@ -634,7 +635,7 @@ fn settings_have_bounds_and_the_defaults_keep_them() {
         ),
         (
             Config {
-                ports: 9..=8,
+                ports: RangeInclusive::new(9, 8),
                 ..config()
             },
             "ports.end",

@@ -27,6 +27,12 @@ const FRAMES_PER_CALL: usize = 64;
 /// Waiting tasks that go on before what they write is sent: a peer that gets all answers at once has
 /// nothing to do meanwhile, nor this side while the peer works on them.
 const WAKES_PER_TURN: usize = 32;
+/// A device that gave so many frames in one batch is likely to have more by the time they are dealt with.
+const FLOWING: usize = 2;
+/// So much is read from one device in a turn while frames flow, in bytes. What it calls for, above all
+/// acknowledgements, is sent once for all of it: over a TUN device each costs a system call, in which the
+/// kernel's end of the connection runs. Not more than stays in the cache until the reader has it.
+const BYTES_PER_TURN: usize = 48 * 1024;
 /// How long connections that nobody has a handle of any more may take to say their last words.
 const LINGER: Duration = Duration::from_secs(60);
 
@@ -109,36 +115,54 @@ impl Shard {
         Poll::Pending
     }
 
-    /// Reads one batch from every device.
+    /// Reads what every device has.
     fn receive(&mut self, cx: &mut Context<'_>) -> Progress {
         let mut progress = Progress::Waiting;
-        let now = self.now;
-        for port in self.ports.iter_mut().filter(|port| !port.is_gone) {
-            self.batch.clear();
-            match port.device.poll_recv(cx, &mut self.batch) {
-                Poll::Pending => continue,
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => {
-                    warn!("{} is gone: {error}", port.device.name());
-                    port.is_gone = true;
-                    continue;
+        for at in 0..self.ports.len() {
+            let mut bytes: usize = 0;
+            while bytes < BYTES_PER_TURN {
+                let frames = self.receive_batch(at, cx);
+                if frames > 0 {
+                    progress = Progress::More;
                 }
-            }
-            progress = Progress::More;
-            if let Some(tap) = &mut port.tap {
-                for (frame, offload) in self.batch.frames() {
-                    tap.received(frame, &offload);
+                if frames < FLOWING {
+                    break;
                 }
+                bytes = bytes.saturating_add(self.batch.bytes());
             }
-            let mut state = self.shared.lock();
-            for (frame, offload) in self.batch.frames() {
-                state
-                    .engine
-                    .handle_input(now, port.interface, frame, offload);
-            }
-            state.settle(&mut self.woken);
         }
         progress
+    }
+
+    /// Reads one batch from a device; how many frames it had.
+    fn receive_batch(&mut self, port: usize, cx: &mut Context<'_>) -> usize {
+        let now = self.now;
+        let Some(port) = self.ports.get_mut(port).filter(|port| !port.is_gone) else {
+            return 0;
+        };
+        self.batch.clear();
+        match port.device.poll_recv(cx, &mut self.batch) {
+            Poll::Pending => return 0,
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => {
+                warn!("{} is gone: {error}", port.device.name());
+                port.is_gone = true;
+                return 0;
+            }
+        }
+        if let Some(tap) = &mut port.tap {
+            for (frame, offload) in self.batch.frames() {
+                tap.received(frame, &offload);
+            }
+        }
+        let mut state = self.shared.lock();
+        for (frame, offload) in self.batch.frames() {
+            state
+                .engine
+                .handle_input(now, port.interface, frame, offload);
+        }
+        state.settle(&mut self.woken);
+        self.batch.len()
     }
 
     /// Has the engine do what is due.
