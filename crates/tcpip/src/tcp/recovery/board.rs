@@ -1,5 +1,6 @@
 //! What is sacked, lost, or sent again: made at the first sign of trouble.
 
+use core::ops::Range;
 use std::collections::VecDeque;
 
 use weir_core::delivery::PacketRate;
@@ -12,6 +13,8 @@ use crate::limits::MAX_SACKED_RUNS;
 /// What is needed only while something is sacked, lost or sent again.
 #[derive(Debug)]
 pub(super) struct Board {
+    /// What of a cell was not sent again yet, as its beginning was, in smaller segments.
+    pub(super) rest: Range<u64>,
     /// What was sent again, in the order of sending.
     pub(super) resent: VecDeque<Resent>,
     /// The number of the first of them.
@@ -50,6 +53,7 @@ impl Default for Board {
             sacked: 0,
             sacked_cells: 0,
             lost: 0,
+            rest: 0..0,
         }
     }
 }

@@ -342,8 +342,45 @@ impl Flight {
         }
     }
 
+    /// Bytes that count as in flight because their cell is, but wait to be sent again: a segment size
+    /// that fell cuts a cell in many, of which the congestion window lets only some go at a time.
+    #[inline]
+    pub(super) fn unsent_rest(&self) -> u64 {
+        let Some(board) = &self.board else {
+            return 0;
+        };
+        let rest = board.rest.start.max(self.una)..board.rest.end;
+        if rest.is_empty() {
+            return 0;
+        }
+        let last = rest.end.saturating_sub(1);
+        let record = self.records.get(self.index_of(last));
+        let is_live = record.is_some_and(|record| record.cell_at(last) & record.live != 0);
+        if is_live {
+            rest.end.saturating_sub(rest.start)
+        } else {
+            0
+        }
+    }
+
+    /// `range` goes out again: what is left of the cell that it ends in.
+    fn note_rest(&mut self, range: &Range<u64>) {
+        let last = range.end.saturating_sub(1);
+        let Some(record) = self.records.get(self.index_of(last)) else {
+            return;
+        };
+        let end = record.end_of(record.cell_at(last));
+        let board = self.board.get_or_insert_with(Box::default);
+        if range.end < end {
+            board.rest = range.end..end;
+        } else if range.start < board.rest.end && board.rest.end <= range.end {
+            board.rest = 0..0;
+        }
+    }
+
     /// `range`, or what of it was sent before, goes out again.
     pub(super) fn resend(&mut self, now: Instant, range: &Range<u64>) {
+        self.note_rest(range);
         let mut index = self.index_of(range.start.max(self.una));
         while let Some(&record) = self.records.get(index) {
             if record.start >= range.end {

@@ -511,7 +511,8 @@ impl Recovery {
     /// Bytes that are in the network, as far as is known.
     #[inline]
     pub(crate) fn in_flight(&self) -> u64 {
-        self.flight.in_flight.saturating_sub(self.reno_left)
+        let left = self.reno_left.saturating_add(self.flight.unsent_rest());
+        self.flight.in_flight.saturating_sub(left)
     }
 
     /// Retransmission time-outs in a row without an acknowledgement of new data (RFC 9293 3.8.3).
