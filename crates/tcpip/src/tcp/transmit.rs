@@ -304,7 +304,8 @@ impl Connection {
             }
         };
         let end = self.send.buffer.end();
-        let fin = range.end > end || (is_new && self.send.finish && range.end == end);
+        let new_fin = is_new && self.send.finish && range.end == end && end < self.send.right;
+        let fin = range.end > end || new_fin;
         let piece = Piece {
             range: range.start.min(end)..range.end.min(end),
             fin,

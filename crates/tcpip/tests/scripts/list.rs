@@ -142,6 +142,7 @@ scripts! {
     t102_bad_sack_blocks
     t103_rack
     t103_three_segments_without_waiting
+    t105_probe_ends_at_the_window
     t105_probe_of_new_data
     t105_probe_repairs
     t105_single_segment
