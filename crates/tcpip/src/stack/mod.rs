@@ -245,8 +245,13 @@ impl Stack {
         while let Some(event) = self.ip.poll_event() {
             self.on_ip_event(event);
         }
-        let (tcp, _, mut host) = self.parts();
+        let (tcp, udp, mut host) = self.parts();
         tcp.settle_all(&mut host);
+        let idle = tcp.connections.is_empty() && tcp.time_waits() == 0 && tcp.attempts() == 0;
+        if idle && udp.len() == 0 {
+            // What was taken in blocks is of more use to others.
+            host.shared.budget.trim();
+        }
     }
 
     fn on_ip_event(&mut self, event: IpEvent) {

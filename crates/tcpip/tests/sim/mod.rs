@@ -3,4 +3,5 @@
 
 pub mod plan;
 pub mod run;
+pub mod watch;
 pub mod wire;

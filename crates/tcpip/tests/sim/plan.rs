@@ -158,7 +158,11 @@ impl Plan {
             read: match slow {
                 true => (
                     usize::try_from(between(rng, 2_000, 20_000)).unwrap(),
-                    Duration::from_millis(between(rng, 1, 400)),
+                    // A few pause for so long that the window closes and is probed.
+                    match between(rng, 1, 400) {
+                        millis @ 300.. => Duration::from_millis(millis * 20),
+                        millis => Duration::from_millis(millis),
+                    },
                 ),
                 false => (usize::MAX, Duration::ZERO),
             },
@@ -193,12 +197,16 @@ fn config(rng: &mut Rng) -> TcpConfig {
         congestion: algorithms[usize::try_from(between(rng, 0, 2)).unwrap()],
         pacing: chance(rng, 1, 2),
         nodelay: chance(rng, 1, 2),
-        // A reset that is lost leaves the peer waiting: keep-alive finds out.
+        // A reset that is lost leaves the peer waiting: keep-alive finds out. Bursts of loss count
+        // packets, not time: what is sent once a minute may be lost for half an hour, and neither
+        // probes nor time-outs may take that for the peer's end (RFC 9293 3.8.4).
         keepalive: Some(KeepAlive {
             idle: Duration::from_secs(30),
             interval: Duration::from_secs(10),
-            count: 9,
+            count: 255,
         }),
+        user_timeout: Duration::from_secs(4 * 3600),
+        syn_timeout: Duration::from_secs(4 * 3600),
         send_buffer: SendBufferConfig {
             initial: buffer,
             max: buffer_max,

@@ -7,11 +7,12 @@ use weir_core::time::{Duration, Instant};
 use weir_sim::{EventQueue, LinkModel, split};
 use weir_tcpip::{
     Capabilities, Cidr, Config, ConnectConfig, Event, InterfaceConfig, InterfaceId, ListenConfig,
-    ListenerKey, Medium, Offload, ReadError, Segmentation, Stack, TcpKey, TransmitBuf, WriteError,
+    ListenerKey, Medium, ReadError, Segmentation, Stack, TcpKey, TransmitBuf, WriteError,
 };
 
 use super::plan::{Ending, Flow, Offloading, Plan, byte};
-use super::wire::{Wire, cut};
+use super::watch::Watch;
+use super::wire::{Segment, Wire, cut};
 
 /// One side of a connection, as the application holds it.
 #[derive(Debug, Default)]
@@ -40,6 +41,7 @@ pub struct Run {
     links: Vec<LinkModel>,
     wire: EventQueue<(usize, Wire)>,
     sockets: Vec<[Socket; 2]>,
+    pub watch: Watch,
     pub bytes: u64,
 }
 
@@ -61,6 +63,7 @@ impl Run {
             links: links.collect(),
             wire: EventQueue::new(),
             sockets: plan.flows.iter().map(|_| Default::default()).collect(),
+            watch: Watch::default(),
             bytes: 0,
             plan,
         }
@@ -68,7 +71,7 @@ impl Run {
 
     /// Runs until every connection is over and every timer stopped.
     pub fn play(&mut self) -> Result<(), String> {
-        let end = Instant::ZERO + Duration::from_secs(4 * 3600);
+        let end = Instant::ZERO + Duration::from_secs(12 * 3600);
         for _ in 0..5_000_000_u32 {
             self.turn()?;
             let flows = self.plan.flows.iter().map(|flow| flow.begins);
@@ -86,6 +89,11 @@ impl Run {
                 return Err(format!("not over after hours: {:?}", self.sockets));
             }
             while let Some((_, (to, wire))) = self.wire.pop_due(self.now) {
+                if !wire.corrupted
+                    && let Some(segment) = Segment::parse(&wire.bytes)
+                {
+                    self.watch.arrived(&segment);
+                }
                 let host = &mut self.hosts[to];
                 host.stack
                     .handle_input(self.now, host.interface, &wire.bytes, wire.offload);
@@ -123,7 +131,7 @@ impl Run {
                     self.closed(index, key, &format!("{cause:?}"))?;
                 }
             }
-            self.send(index);
+            self.send(index)?;
         }
         Ok(())
     }
@@ -159,10 +167,11 @@ impl Run {
     fn open(&mut self, number: usize, flow: &Flow) {
         let address = SocketAddr::new(self.plan.address(1 - flow.client), Flow::port(number));
         let server = &mut self.hosts[1 - flow.client];
-        if let Some(&(_, listener)) = server.listeners.iter().find(|(of, _)| *of == number) {
-            if self.sockets[number][1].key.is_none() {
-                self.sockets[number][1].key = server.stack.tcp_accept(self.now, listener);
-            }
+        let listener = server.listeners.iter().find(|(of, _)| *of == number);
+        if let Some(&(_, listener)) = listener
+            && self.sockets[number][1].key.is_none()
+        {
+            self.sockets[number][1].key = server.stack.tcp_accept(self.now, listener);
         }
         let client = &mut self.sockets[number][0];
         if self.now >= flow.begins && client.key.is_none() && !client.over {
@@ -251,7 +260,7 @@ impl Run {
         Ok(())
     }
 
-    fn send(&mut self, index: usize) {
+    fn send(&mut self, index: usize) -> Result<(), String> {
         let (now, host) = (self.now, &mut self.hosts[index]);
         let mut out = Vec::new();
         loop {
@@ -268,7 +277,12 @@ impl Run {
                 let wire = Wire {
                     bytes: bytes.into(),
                     offload: frame.offload,
+                    corrupted: false,
                 };
+                if let Some(segment) = Segment::parse(&wire.bytes) {
+                    let judged = self.watch.sent(&segment);
+                    judged.map_err(|why| format!("at {now:?} {why}: {segment:?}"))?;
+                }
                 match self.plan.offloading[index] {
                     Offloading::Cut => cut(wire, &mut out),
                     _ => out.push(wire),
@@ -281,6 +295,7 @@ impl Run {
             let _ =
                 self.links[index].offer(now, wire, |at, wire| queue.push(at, (1 - index, wire)));
         }
+        Ok(())
     }
 
     fn finish(&mut self) -> Result<(), String> {
@@ -288,12 +303,16 @@ impl Run {
             for (_, listener) in std::mem::take(&mut host.listeners) {
                 host.stack.tcp_unlisten(self.now, listener);
             }
+            while host.stack.poll_event().is_some() {}
             let stats = host.stack.stats();
             if (stats.connections, stats.time_waits) != (0, 0) {
                 return Err(format!("left: {stats:?} {:?}", self.sockets));
             }
-            if stats.memory != 0 {
-                return Err(format!("{} bytes of memory are left", stats.memory));
+            let left = (stats.memory, host.budget.used());
+            if left != (0, 0) {
+                return Err(format!(
+                    "memory is left, of the stack's and above: {left:?}"
+                ));
             }
         }
         Ok(())
@@ -343,7 +362,6 @@ impl Host {
             };
             listeners.push((number, stack.tcp_listen(address, config).unwrap()));
         }
-        let _ = Offload::default();
         Host {
             stack,
             budget,

@@ -19,6 +19,8 @@ const CWR: u8 = 0x80;
 pub struct Wire {
     pub bytes: Bytes,
     pub offload: Offload,
+    /// The link changed what a checksum covers.
+    pub corrupted: bool,
 }
 
 impl Packet for Wire {
@@ -55,7 +57,17 @@ impl Packet for Wire {
     }
 
     fn corrupt(&mut self, rng: &mut Rng) {
+        let before = self.bytes.clone();
         self.bytes.corrupt(rng);
+        self.corrupted |= covered(&before) != covered(&self.bytes);
+    }
+}
+
+/// What checksums cover: of IPv6 neither the class, the flow label nor the hop limit.
+fn covered(packet: &[u8]) -> (u8, &[u8], &[u8]) {
+    match packet[0] >> 4 {
+        6 => (6, &packet[4..7], &packet[8..]),
+        _ => (packet[0], packet, &[]),
     }
 }
 
@@ -206,5 +218,6 @@ fn complete(mut bytes: Vec<u8>, start: usize, offset: usize) -> Wire {
     Wire {
         bytes: bytes.into(),
         offload: Offload::default(),
+        corrupted: false,
     }
 }
