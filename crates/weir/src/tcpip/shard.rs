@@ -29,6 +29,8 @@ const FRAMES_PER_CALL: usize = 64;
 const WAKES_PER_TURN: usize = 32;
 /// A device that gave so many frames in one batch is likely to have more by the time they are dealt with.
 const FLOWING: usize = 2;
+/// Frames that are larger than this on average, in bytes, stand for several packets.
+const LARGEST_SINGLE: usize = 9216;
 /// So much is read from one device in a turn while frames flow, in bytes. What it calls for, above all
 /// acknowledgements, is sent once for all of it: over a TUN device each costs a system call, in which the
 /// kernel's end of the connection runs. Not more than stays in the cache until the reader has it.
@@ -125,10 +127,12 @@ impl Shard {
                 if frames > 0 {
                     progress = Progress::More;
                 }
-                if frames < FLOWING {
+                let size = self.batch.bytes();
+                // Super-segments have been joined already.
+                if frames < FLOWING || size > frames.saturating_mul(LARGEST_SINGLE) {
                     break;
                 }
-                bytes = bytes.saturating_add(self.batch.bytes());
+                bytes = bytes.saturating_add(size);
             }
         }
         progress
