@@ -4,6 +4,7 @@
 //! there and back; `open_close` is a whole connection's life; `rr_idle` has 10,000 others idle.
 #![allow(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     missing_docs,
     reason = "a benchmark fails by panic"
 )]
