@@ -113,7 +113,7 @@ pub(crate) struct Received<'a> {
     pub(crate) to_many: bool,
     /// The transport header and what follows.
     pub(crate) payload: &'a [u8],
-    /// The packet from its IP header on, for [`Ip::unreachable`](crate::ip::Ip::unreachable).
+    /// The packet from its IP header on, for [`Ip::port_unreachable`](crate::ip::Ip::port_unreachable).
     pub(crate) packet: &'a [u8],
     /// What is known of the transport checksum. [`Checksum::Partial`] needs no checking.
     pub(crate) checksum: Checksum,
@@ -292,6 +292,6 @@ pub enum NeighborState {
 pub enum IpTimer {
     /// A neighbour, an address, a router, fragments or a path MTU: whatever is due first.
     Maintenance,
-    /// Packets to ourselves wait to be taken ([`Ip::next_loopback`](crate::ip::Ip::next_loopback)).
+    /// Packets to ourselves wait to be taken (`Ip::next_loopback`).
     Loopback,
 }

@@ -39,7 +39,7 @@ pub enum Message<'a> {
     },
     /// Destination Unreachable (3).
     Unreachable {
-        /// Why ([`unreachable`]).
+        /// Why ([`mod@unreachable`]).
         code: u8,
         /// Next-Hop MTU in bytes where `code` is [`unreachable::FRAGMENTATION_NEEDED`]; 0 from routers
         /// older than RFC 1191, and for other codes.

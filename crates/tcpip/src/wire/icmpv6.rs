@@ -26,7 +26,7 @@ pub mod unreachable {
 pub enum Message<'a> {
     /// Destination Unreachable (1).
     Unreachable {
-        /// Why ([`unreachable`]).
+        /// Why ([`mod@unreachable`]).
         code: u8,
         /// The packet.
         quoted: &'a [u8],
