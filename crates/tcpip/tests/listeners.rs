@@ -8,19 +8,16 @@
 
 mod raw;
 
-use core::ops::RangeInclusive;
 use std::net::SocketAddr;
 
 use raw::{Host, Seg, at};
 use weir_core::time::Duration;
 use weir_tcpip::limits::{
-    DEFAULT_HOP_LIMIT, LEAST_MEMORY, MAX_BACKLOG, MAX_CONNECTIONS, MAX_LISTENERS, MAX_REPLIES,
-    MAX_UDP_QUEUE, RST_PER_SOURCE, TIMER_TICK,
+    DEFAULT_HOP_LIMIT, MAX_LISTENERS, MAX_REPLIES, RST_PER_SOURCE, TIMER_TICK,
 };
 use weir_tcpip::wire::tcp::{Flags, Options};
 use weir_tcpip::{
     CloseCause, Config, ConnectConfig, Event, ListenConfig, ListenerKey, State, SynCookies,
-    UdpConfig,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -575,96 +572,4 @@ fn listeners_are_bounded() {
         listen(&mut host, n).unwrap();
     }
     assert!(listen(&mut host, MAX_LISTENERS).is_err());
-}
-
-#[test]
-fn settings_have_bounds_and_the_defaults_keep_them() {
-    assert_eq!(Config::default().validate(), Ok(()));
-    assert_eq!(ListenConfig::default().validate(), Ok(()));
-    assert_eq!(UdpConfig::default().validate(), Ok(()));
-    let config = Config::default;
-    for (wrong, field) in [
-        (
-            Config {
-                memory: LEAST_MEMORY - 1,
-                ..config()
-            },
-            "memory",
-        ),
-        (
-            Config {
-                max_connections: 0,
-                ..config()
-            },
-            "max_connections",
-        ),
-        (
-            Config {
-                max_connections: MAX_CONNECTIONS + 1,
-                ..config()
-            },
-            "max_connections",
-        ),
-        (
-            Config {
-                max_half_open: MAX_CONNECTIONS + 1,
-                ..config()
-            },
-            "max_half_open",
-        ),
-        (
-            Config {
-                max_orphans: MAX_CONNECTIONS + 1,
-                ..config()
-            },
-            "max_orphans",
-        ),
-        (
-            Config {
-                max_time_waits: MAX_CONNECTIONS + 1,
-                ..config()
-            },
-            "max_time_waits",
-        ),
-        (
-            Config {
-                ports: 0..=9,
-                ..config()
-            },
-            "ports.start",
-        ),
-        (
-            Config {
-                ports: RangeInclusive::new(9, 8),
-                ..config()
-            },
-            "ports.end",
-        ),
-        (
-            Config {
-                incoming_timeout: Duration::ZERO,
-                ..config()
-            },
-            "incoming_timeout",
-        ),
-    ] {
-        assert_eq!(wrong.validate().unwrap_err().field, field);
-    }
-    let listen = ListenConfig {
-        backlog: MAX_BACKLOG + 1,
-        ..ListenConfig::default()
-    };
-    assert_eq!(listen.validate().unwrap_err().field, "backlog");
-    for size in [0, MAX_UDP_QUEUE + 1] {
-        let udp = UdpConfig {
-            receive_queue: size,
-            ..UdpConfig::default()
-        };
-        assert_eq!(udp.validate().unwrap_err().field, "receive_queue");
-        let udp = UdpConfig {
-            send_queue: size,
-            ..UdpConfig::default()
-        };
-        assert_eq!(udp.validate().unwrap_err().field, "send_queue");
-    }
 }
