@@ -4,7 +4,7 @@ use weir_core::congestion::Algorithm;
 use weir_core::time::Duration;
 
 use super::testing::{MSS, Model, config, ms};
-use super::{Recovery, RecoveryConfig, Sent};
+use super::{Recovery, Sent};
 
 /// `rounds` of a super-segment of 45 segments, of which `per_ack` segments are acknowledged at once,
 /// sixteen super-segments being in flight.
@@ -78,53 +78,4 @@ fn a_loss_leaves_no_memory_behind() {
     }
     assert_eq!(model.recovery.stats().phase, "open");
     assert!(model.recovery.episode.is_none() && !model.recovery.flight.is_troubled());
-}
-
-/// Prints what a super-segment and its acknowledgements take; not a test of anything.
-#[test]
-#[ignore = "a measurement"]
-fn measure() {
-    let paced = RecoveryConfig {
-        pacing: true,
-        ..config(Algorithm::Cubic)
-    };
-    for (algorithm, per_ack) in [
-        (Algorithm::Cubic, 45),
-        (Algorithm::Cubic, 2),
-        (Algorithm::Bbr, 45),
-    ] {
-        let config = RecoveryConfig { algorithm, ..paced };
-        let mut model = Model::established(&config, ms(1));
-        transfer(&mut model, 200, per_ack);
-        let begin = std::time::Instant::now();
-        let rounds = 20_000u64;
-        let chunk = 45 * MSS;
-        let (mut sent, mut acks) = (Duration::ZERO, 0u64);
-        for _ in 0..rounds {
-            model.write(chunk);
-            let start = model.send.next();
-            model.send.on_sent(&(start..start + chunk));
-            let at = std::time::Instant::now();
-            model.now += Duration::from_micros(10);
-            model.recovery.allowance(model.now, 1 << 20);
-            model
-                .recovery
-                .on_sent(model.now, start..start + chunk, Sent::New, MSS as u32);
-            let mut at_offset = model.send.base();
-            let behind = start.saturating_sub(16 * chunk);
-            while at_offset < behind {
-                at_offset = (at_offset + per_ack * MSS).min(behind);
-                model.ack_at(at_offset);
-                acks += 1;
-            }
-            sent += at.elapsed();
-        }
-        println!(
-            "{algorithm} {per_ack}: {} ns a super-segment, {} acks each, {:?} in all",
-            sent.as_nanos() as u64 / rounds,
-            acks / rounds,
-            begin.elapsed()
-        );
-    }
-    println!("Recovery {} bytes", size_of::<Recovery>());
 }
