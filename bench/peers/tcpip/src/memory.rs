@@ -5,7 +5,7 @@ mod weir_pair;
 
 use std::time::Instant;
 
-use bench_common::report::{Latencies, Outcome};
+use bench_common::report::Outcome;
 
 use crate::args::{Args, MESSAGE};
 
@@ -152,6 +152,5 @@ fn each(begun: Instant, done: u64) -> Outcome {
         ..Outcome::default()
     };
     outcome.more = vec![("mean_us", secs * 1e6 / done as f64)];
-    let _ = Latencies::new();
     outcome
 }

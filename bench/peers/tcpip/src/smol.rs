@@ -5,7 +5,7 @@ use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp;
 use smoltcp::time::Instant;
-use smoltcp::wire::{HardwareAddress, IpCidr, IpEndpoint, Ipv4Address};
+use smoltcp::wire::{HardwareAddress, IpCidr, Ipv4Address};
 
 use crate::args::{Args, PORT, STACK};
 use crate::service::{Pipe, Service};
@@ -207,5 +207,4 @@ pub fn serve(args: &Args, tun: Tun, stopped: impl Fn() -> bool) {
             link.tun.wait(millis);
         }
     }
-    let _: Option<IpEndpoint> = None;
 }

@@ -1,6 +1,6 @@
 //! The task that owns a stack's devices.
 //!
-//! One turn: send what is ready, read a batch from every device, give all of it to the engine, run
+//! One turn: send what is ready, read what every device has, give all of it to the engine, run
 //! what is due, and wake whoever is concerned, each once. Who was woken goes on first: what
 //! applications answer leaves together with the acknowledgements, in the turn after. Where nobody was
 //! woken, acknowledgements leave in the same turn.
