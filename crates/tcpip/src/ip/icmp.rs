@@ -192,6 +192,14 @@ const fn kind_v6(code: u8) -> IcmpKind {
     }
 }
 
+/// What an error says of a packet, or of its beginning; `None` where that is no first fragment.
+pub(crate) fn open(kind: IcmpKind, packet: &[u8]) -> Option<IcmpError<'_>> {
+    match packet.first()? >> 4 {
+        4 => open_v4(kind, packet),
+        _ => open_v6(kind, packet),
+    }
+}
+
 /// What an error quotes of an IPv4 packet, which is seldom all of it.
 fn open_v4(kind: IcmpKind, quoted: &[u8]) -> Option<IcmpError<'_>> {
     let h: &[u8; ipv4::HEADER_LEN] = quoted.first_chunk()?;

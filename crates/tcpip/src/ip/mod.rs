@@ -59,7 +59,7 @@ pub use self::config::{ConfigError, InterfaceConfig, RouteConfig};
 pub use self::counters::IpCounters;
 #[allow(unused_imports, reason = "the rooms are being furnished")]
 pub(crate) use self::types::{
-    Arrived, Cut, Hints, IcmpError, IpEvent, LOOPBACK, Packet, Received, Route,
+    Arrived, Cut, Hints, IcmpError, IpEvent, LOOPBACK, Packet, Received, Route, Undelivered,
 };
 pub use self::types::{Ecn, IcmpKind, IpTimer, NeighborState, NoRoute, SendError};
 use crate::device::InterfaceId;
@@ -218,6 +218,25 @@ impl Ip {
             self.events.pop_front();
         }
         self.events.push_back(event);
+    }
+
+    /// Tells the transports that a packet of ours is lost, its next hop being silent. Half of the room
+    /// for news is for the rest: what is not told now, the transport's next packet finds out.
+    pub(crate) fn tell_undelivered(&mut self, next_hop: IpAddr, packet: &[u8]) {
+        let has_room = self.events.len() < MAX_IP_EVENTS / 2;
+        let Some(about) = icmp::open(IcmpKind::Unreachable, packet).filter(|_| has_room) else {
+            return;
+        };
+        let Some(quoted) = about.quoted.first_chunk().copied() else {
+            return;
+        };
+        self.tell(IpEvent::Undelivered(Undelivered {
+            next_hop,
+            src: about.src,
+            dst: about.dst,
+            protocol: about.protocol,
+            quoted,
+        }));
     }
 
     /// Routes that were given away are to be asked for again.

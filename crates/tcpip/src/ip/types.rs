@@ -242,6 +242,8 @@ pub(crate) enum IpEvent {
         /// Who does not answer.
         next_hop: IpAddr,
     },
+    /// A packet of ours is lost: it waited for a next hop that does not answer.
+    Undelivered(Undelivered),
     /// The address can be used: it is no duplicate, or nobody was asked.
     AddressReady {
         /// On which link.
@@ -266,6 +268,22 @@ pub(crate) enum IpEvent {
         /// Which.
         address: IpAddr,
     },
+}
+
+/// What is told of a packet of ours that was lost because its next hop does not answer on the link
+/// (RFC 1122 section 2.4: the link layer tells the layer above).
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Undelivered {
+    /// Who does not answer.
+    pub(crate) next_hop: IpAddr,
+    /// From where it was.
+    pub(crate) src: IpAddr,
+    /// To whom it was.
+    pub(crate) dst: IpAddr,
+    /// What followed its IP header.
+    pub(crate) protocol: u8,
+    /// How its transport header began.
+    pub(crate) quoted: [u8; 8],
 }
 
 /// A neighbour's state (RFC 4861 section 7.3.2), for ARP as well.

@@ -8,7 +8,7 @@ use weir_core::slab::Key;
 use weir_core::time::{Duration, Instant, nanos};
 
 use crate::device::{InterfaceId, Offload};
-use crate::ip::{Complaint, Due, Ip, IpEvent, NeighborState, SendError};
+use crate::ip::{Complaint, Due, Ip, IpEvent, NeighborState, Route, SendError};
 use crate::link::{Mac, Pending};
 use crate::transmit::TransmitBuf;
 use crate::wire::ethernet;
@@ -24,7 +24,8 @@ const DELAY_FIRST_PROBE: Duration = Duration::from_secs(5);
 const FAILED_HOLD: Duration = Duration::from_secs(1);
 /// How long a neighbour that nothing is sent to is remembered.
 const STALE_LIFETIME: Duration = Duration::from_secs(600);
-/// For how long after a neighbour answered others' claims to its address are not looked into.
+/// For how long after a neighbour answered others' claims to its address are not looked into, nor
+/// doubts that it is there.
 const CLAIM_HOLD: Duration = Duration::from_secs(1);
 
 /// Where a frame goes.
@@ -70,7 +71,8 @@ impl Ip {
         let Some(key) = self.neighbors.find(interface, next_hop) else {
             let rng = &mut self.rng;
             let created = self.neighbors.create(interface, next_hop, None, rng);
-            let (key, evicted) = created.ok_or(SendError::HostUnreachable)?;
+            // All others are in use: says nothing about this one.
+            let (key, evicted) = created.ok_or(SendError::QueueFull)?;
             self.let_go(evicted);
             self.solicit_again(now, key);
             return Ok(Resolved::Waits(key));
@@ -145,6 +147,30 @@ impl Ip {
         let time = self.reachable_time(interface);
         self.time_neighbor(key, now + time);
         self.release(now, key);
+    }
+
+    /// The transport doubts that the next hop of a route is there: nothing was acknowledged for several
+    /// time-outs (R1 of RFC 9293 section 3.8.3; RFC 4861 section 7.3.1). It is asked, however sure the
+    /// cache was, unless it proved to be there within a second: so it is not asked more often either.
+    pub(crate) fn suspect(&mut self, now: Instant, route: &Route) {
+        let hint = route.neighbor;
+        let Some(key) = self.neighbors.key_at(hint) else {
+            return;
+        };
+        let entry = self.neighbors.at(hint, route.interface, route.next_hop);
+        let Some(entry) = entry else {
+            return;
+        };
+        let is_believed = matches!(
+            entry.state,
+            NeighborState::Reachable | NeighborState::Stale | NeighborState::Delay
+        );
+        let silent = now.saturating_duration_since(entry.confirmed);
+        if is_believed && silent >= CLAIM_HOLD {
+            entry.probes = 0;
+            self.neighbors.set_state(key, NeighborState::Probe);
+            self.solicit_again(now, key);
+        }
     }
 
     /// A neighbour's Ethernet address is known, but not whether it receives.
@@ -301,12 +327,14 @@ impl Ip {
             interface,
             next_hop,
         });
-        for pending in pending.iter().filter(|pending| pending.forwarded) {
-            let packet = pending
-                .frame
-                .get(ethernet::HEADER_LEN..)
-                .unwrap_or_default();
-            self.complain(now, packet, Complaint::HostUnreachable);
+        for pending in &pending {
+            let packet = pending.frame.get(ethernet::HEADER_LEN..);
+            let packet = packet.unwrap_or_default();
+            if pending.forwarded {
+                self.complain(now, packet, Complaint::HostUnreachable);
+            } else {
+                self.tell_undelivered(next_hop, packet);
+            }
         }
         let dropped = pending.len() as u64;
         self.counters.out_discards = self.counters.out_discards.saturating_add(dropped);

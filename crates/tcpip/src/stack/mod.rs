@@ -41,7 +41,7 @@ use self::host::{Host, Shared};
 use self::secret::Spread;
 use self::tcp::Tcp;
 use crate::device::{InterfaceId, Offload};
-use crate::ip::{Arrived, Ip, IpEvent, LOOPBACK};
+use crate::ip::{Arrived, IcmpError, IcmpKind, Ip, IpEvent, LOOPBACK, Undelivered};
 use crate::limits::MAX_LOOPBACK_FRAMES;
 use crate::transmit::TransmitBuf;
 use crate::udp::Sockets;
@@ -267,6 +267,7 @@ impl Stack {
             IpEvent::AddressExpired { interface, address } => {
                 (interface, address, AddressState::Gone)
             }
+            IpEvent::Undelivered(lost) => return self.on_undelivered(&lost),
             // Connections see a new MTU, and that a neighbour is lost, when they send next: their
             // routes are not current any more.
             IpEvent::PathMtu { .. }
@@ -282,6 +283,26 @@ impl Stack {
             address,
             state,
         });
+    }
+
+    /// A packet is lost, its next hop being silent: whoever sent it is told.
+    fn on_undelivered(&mut self, lost: &Undelivered) {
+        let (tcp, udp, mut host) = self.parts();
+        match lost.protocol {
+            protocol::TCP => tcp.on_undelivered(&mut host, lost),
+            protocol::UDP => {
+                let error = IcmpError {
+                    kind: IcmpKind::Unreachable,
+                    src: lost.src,
+                    dst: lost.dst,
+                    protocol: lost.protocol,
+                    size: 0,
+                    quoted: &lost.quoted,
+                };
+                udp.on_icmp(&mut host, &error);
+            }
+            _ => {}
+        }
     }
 
     /// TCP, UDP, and the stack around them.

@@ -6,7 +6,7 @@ use weir_core::buf::SendBuffer;
 use weir_core::time::Instant;
 
 use crate::device::Capabilities;
-use crate::ip::{Cut, Ecn, Hints, Ip, Packet, Route};
+use crate::ip::{Cut, Ecn, Hints, Ip, Packet, Route, SendError};
 use crate::limits::{GATHER_FROM, MAX_SUPER_SEGMENT, TURN_BYTES};
 use crate::offload::TcpCuts;
 use crate::tcp::interface::{SegmentSink, Tuple};
@@ -35,6 +35,8 @@ pub(crate) struct Sink<'a> {
     offload: usize,
     /// Bytes that are left of this turn.
     left: usize,
+    /// The next hop is known not to answer.
+    pub(crate) is_unreachable: bool,
 }
 
 impl<'a> Sink<'a> {
@@ -55,6 +57,7 @@ impl<'a> Sink<'a> {
             partial,
             offload,
             left: TURN_BYTES,
+            is_unreachable: false,
         }
     }
 
@@ -95,11 +98,14 @@ impl<'a> Sink<'a> {
             gather: cut.is_some() && payload >= GATHER_FROM,
         };
         // What cannot be sent is lost, as in a network; the connection notices by itself.
-        let _sent = self
+        let sent = self
             .ip
             .send(self.now, self.out, &self.wire.route, &packet, |out| {
                 fill(out, header, data, pseudo, how);
             });
+        if let Err(SendError::HostUnreachable) = sent {
+            self.is_unreachable = true;
+        }
         self.left = self.left.saturating_sub(transport_len);
     }
 

@@ -55,7 +55,7 @@ impl Stack {
         udp.recv(&mut host, key)
     }
 
-    /// What an ICMP message says about a datagram that was sent; each is given once.
+    /// What an ICMP message, or the link, says about a datagram that was sent; each is given once.
     pub fn udp_error(&mut self, key: UdpKey) -> Option<UdpError> {
         self.udp.error(key)
     }

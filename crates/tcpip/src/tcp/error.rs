@@ -55,7 +55,8 @@ pub enum CloseCause {
     TimedOut,
     /// Keep-alive probes were not answered (T126).
     KeepAliveTimedOut,
-    /// An ICMP error during opening says that the host cannot be reached (T50).
+    /// The host cannot be reached: nobody on the link answers for it, or for the router on the way
+    /// there; or ICMP errors say so (T50). Of an open connection: it timed out, and that is why.
     HostUnreachable,
     /// An ICMP error during opening says that the network cannot be reached (T50).
     NetworkUnreachable,

@@ -67,6 +67,16 @@ impl Connection {
         }
     }
 
+    /// Nobody on the link answers for the next hop. It is this host that found so, no stranger: an
+    /// attempt ends at once, as Linux has it; an open connection goes on, and remembers it as the cause
+    /// should it time out (RFC 1122 section 4.2.3.9: soft).
+    pub(crate) fn handle_unreachable(&mut self, cx: &mut Context<'_>) {
+        self.soft_error = Some(CloseCause::HostUnreachable);
+        if matches!(self.state, State::SynSent | State::SynReceived) {
+            self.die(cx, CloseCause::HostUnreachable);
+        }
+    }
+
     /// The path takes packets of `mtu` bytes now. If that is less, what is in flight is sent again
     /// in smaller segments at once, and the congestion window stays (T133).
     pub(crate) fn handle_path_mtu(&mut self, cx: &mut Context<'_>, mtu: u16) {

@@ -64,6 +64,7 @@ pub struct Received {
 pub struct UdpError {
     /// To whom it was sent.
     pub remote: SocketAddr,
-    /// What an ICMP message says about it. For what is too big it has the MTU.
+    /// What an ICMP message says about it, or the link where the next hop does not answer
+    /// ([`IcmpKind::Unreachable`]). For what is too big it has the MTU.
     pub kind: IcmpKind,
 }

@@ -1,8 +1,9 @@
 //! Whose turn it is to send.
 
 use super::Sockets;
+use super::UdpError;
 use super::socket::Outgoing;
-use crate::ip::{Cut, Hints, Packet};
+use crate::ip::{Cut, Hints, IcmpKind, Packet, SendError};
 use crate::limits::{GATHER_FROM, TURN_BYTES};
 use crate::stack::host::Host;
 use crate::stack::{Event, UdpKey};
@@ -48,7 +49,13 @@ impl Sockets {
                 checksum: socket.config.checksum,
                 fragment: socket.config.fragment,
             };
-            send(host, out, outgoing, settings);
+            let remote = outgoing.to;
+            if !send(host, out, outgoing, settings) {
+                let kind = IcmpKind::Unreachable;
+                if socket.push_error(UdpError { remote, kind }) {
+                    host.tell(Event::UdpError(UdpKey(key)));
+                }
+            }
         }
         if socket.has_outgoing() {
             socket.queued = true;
@@ -73,8 +80,13 @@ struct Settings {
 }
 
 /// Sends what was queued in one call: as one packet where the device cuts it, else one for each
-/// datagram.
-fn send(host: &mut Host<'_>, out: &mut TransmitBuf, mut outgoing: Outgoing, settings: Settings) {
+/// datagram. False where the next hop is known not to answer.
+fn send(
+    host: &mut Host<'_>,
+    out: &mut TransmitBuf,
+    mut outgoing: Outgoing,
+    settings: Settings,
+) -> bool {
     if !host.ip.is_current(&outgoing.route)
         && let Ok(route) = host.ip.route(outgoing.to.ip(), Some(outgoing.from.ip()))
     {
@@ -92,17 +104,18 @@ fn send(host: &mut Host<'_>, out: &mut TransmitBuf, mut outgoing: Outgoing, sett
     counters.udp_out_datagrams = counters.udp_out_datagrams.saturating_add(count);
     if count == 1 || all <= most {
         let cut = (count > 1).then_some(size);
-        packet(host, out, outgoing, settings, partial, cut);
-        return;
+        return packet(host, out, outgoing, settings, partial, cut);
     }
     let mut rest = core::mem::take(&mut outgoing.data);
+    let mut is_reachable = true;
     while !rest.is_empty() {
         let one = Outgoing {
             data: rest.split_to(size.min(rest.len())),
             ..outgoing
         };
-        packet(host, out, one, settings, partial, None);
+        is_reachable &= packet(host, out, one, settings, partial, None);
     }
+    is_reachable
 }
 
 fn packet(
@@ -112,7 +125,7 @@ fn packet(
     settings: Settings,
     partial: bool,
     cut: Option<usize>,
-) {
+) -> bool {
     let Outgoing {
         data,
         from,
@@ -161,7 +174,7 @@ fn packet(
         header.checksum = checksum_field(sum.finish());
     }
     // What cannot be sent is lost, as in a network.
-    let _sent = host.ip.send(host.now, out, &route, &packet, |out| {
+    let sent = host.ip.send(host.now, out, &route, &packet, |out| {
         header.write(&mut out.data);
         if partial && data.len() >= GATHER_FROM {
             out.slices.push(data);
@@ -169,4 +182,5 @@ fn packet(
             out.data.extend_from_slice(&data);
         }
     });
+    sent != Err(SendError::HostUnreachable)
 }

@@ -232,9 +232,13 @@ scripts! {
     t143_arp_rate
     t143_arp_reply
     t143_arp_request
+    t143_dead_host
+    t143_suspected
+    t144_dead_host
     t144_hop_limit_255
     t144_neighbour_advertisement
     t144_neighbour_solicitation
+    t144_suspected
     t144_unreachability
     t145_duplicate
     t145_duplicate_address_detection

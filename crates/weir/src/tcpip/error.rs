@@ -4,7 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use weir_core::limits::OutOfRange;
-use weir_tcpip::{BindError, CloseCause, ConfigError, ConnectError, Gone, UdpSendError};
+use weir_tcpip::{
+    BindError, CloseCause, ConfigError, ConnectError, Gone, IcmpKind, UdpError, UdpSendError,
+};
 
 /// Why a stack could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +109,19 @@ pub(super) fn from_udp(error: UdpSendError) -> io::Error {
         UdpSendError::InvalidSource(_) => io::ErrorKind::AddrNotAvailable,
         UdpSendError::NoRoute(_) => io::ErrorKind::NetworkUnreachable,
         _ => io::ErrorKind::InvalidInput,
+    };
+    io::Error::new(kind, error)
+}
+
+/// What became of a datagram, as the kernel's sockets have it.
+pub(super) fn reported(error: UdpError) -> io::Error {
+    let kind = match error.kind {
+        IcmpKind::Unreachable | IcmpKind::TimeExceeded => io::ErrorKind::HostUnreachable,
+        IcmpKind::Prohibited => io::ErrorKind::PermissionDenied,
+        IcmpKind::PortUnreachable | IcmpKind::ProtocolUnreachable => {
+            io::ErrorKind::ConnectionRefused
+        }
+        IcmpKind::PacketTooBig { .. } | IcmpKind::ParameterProblem => io::ErrorKind::InvalidInput,
     };
     io::Error::new(kind, error)
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use weir_tcpip::{Datagram, Received, UdpConfig, UdpError, UdpKey, UdpSendError};
 
-use super::error::{TcpError, from_udp};
+use super::error::{TcpError, from_udp, reported};
 use super::shared::{Handle, State};
 use super::stack::Stack;
 use crate::drive::Half;
@@ -22,7 +22,8 @@ use crate::drive::Half;
 ///
 /// # ICMP errors
 /// On a connected socket the next call reports them, as with the kernel's sockets ("connection
-/// refused"). On others only [`take_error`](UdpSocket::take_error) does, for they may be about any of
+/// refused"), and so it does where nobody on the link answers for the next hop ("host unreachable").
+/// On others only [`take_error`](UdpSocket::take_error) does, for they may be about any of
 /// many peers.
 pub struct UdpSocket {
     handle: Arc<Handle>,
@@ -246,7 +247,7 @@ impl UdpSocket {
             return None;
         }
         let error = state.engine.udp_error(self.key)?;
-        Some(io::Error::new(io::ErrorKind::ConnectionRefused, error))
+        Some(reported(error))
     }
 }
 

@@ -115,6 +115,9 @@ impl Tcp {
         if news.confirmed {
             host.ip.confirm(host.now, &entry.route);
         }
+        if news.suspect {
+            host.ip.suspect(host.now, &entry.route);
+        }
         if entry.owner != Owner::Application {
             return;
         }

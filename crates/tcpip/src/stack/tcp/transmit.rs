@@ -69,6 +69,10 @@ impl Tcp {
         };
         let mut sink = Sink::new(host.now, host.ip, out, wire);
         let more = entry.connection.poll_transmit(&mut context, &mut sink);
+        if sink.is_unreachable {
+            entry.connection.handle_unreachable(&mut context);
+            return self.settle(host, index);
+        }
         if more {
             entry.queued = true;
             self.ready.push_back(index);
