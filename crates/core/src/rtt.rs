@@ -147,9 +147,25 @@ impl Rtt {
     #[inline]
     #[must_use]
     pub fn rto(&self, granularity: Duration) -> Duration {
-        let variance = self.variance().unwrap_or(self.initial / 2);
-        let margin = variance.saturating_mul(4).max(granularity);
-        self.estimate().saturating_add(margin)
+        Duration::from_nanos(self.rto_nanos(nanos(granularity)))
+    }
+
+    /// [`rto`](Rtt::rto) in nanoseconds, all three.
+    #[inline]
+    #[must_use]
+    pub fn rto_nanos(&self, granularity: u64) -> u64 {
+        let (smoothed, variance) = match &self.measured {
+            Some(measured) => (measured.smoothed, measured.variance),
+            None => (nanos(self.initial), nanos(self.initial) / 2),
+        };
+        smoothed.saturating_add(variance.saturating_mul(4).max(granularity))
+    }
+
+    /// [`smoothed`](Rtt::smoothed) in nanoseconds.
+    #[inline]
+    #[must_use]
+    pub fn smoothed_nanos(&self) -> Option<u64> {
+        self.measured.as_ref().map(|measured| measured.smoothed)
     }
 
     /// The probe time-out: as [`rto`](Rtt::rto), and as long again as the peer may delay an answer

@@ -116,6 +116,14 @@ impl<K: TimerKind, const N: usize> Timers<K, N> {
         (at != Instant::MAX).then_some(at)
     }
 
+    /// When the next is to go off; [`Instant::MAX`] when none is set.
+    #[inline]
+    #[must_use]
+    pub fn next_at(&self) -> Instant {
+        let all = self.deadlines.iter();
+        all.fold(Instant::MAX, |first, at| first.min(*at))
+    }
+
     /// The next to go off, and when. Of several at the same time, the one of the lowest number.
     #[inline]
     #[must_use]
@@ -131,10 +139,10 @@ impl<K: TimerKind, const N: usize> Timers<K, N> {
     /// Takes the next that is due by `now`, earliest first; it is stopped then.
     #[inline]
     pub fn pop_expired(&mut self, now: Instant) -> Option<K> {
-        let (at, kind) = self.next()?;
-        if at > now {
+        if self.next_at() > now {
             return None;
         }
+        let (_, kind) = self.next()?;
         self.stop(kind);
         Some(kind)
     }
@@ -179,12 +187,13 @@ mod tests {
     #[test]
     fn each_goes_off_once_earliest_first() {
         let mut timers = Timers::<Kind, 3>::new();
-        assert_eq!(timers.next(), None);
+        assert_eq!((timers.next(), timers.next_at()), (None, Instant::MAX));
         timers.set(Kind::C, at(5));
         timers.set(Kind::A, at(9));
         timers.set(Kind::B, at(5));
         timers.set_if_stopped(Kind::A, at(1));
         assert_eq!(timers.next(), Some((at(5), Kind::B)));
+        assert_eq!(timers.next_at(), at(5));
         assert_eq!(timers.pop_expired(at(4)), None);
         assert_eq!(timers.pop_expired(at(6)), Some(Kind::B));
         assert_eq!(timers.pop_expired(at(6)), Some(Kind::C));

@@ -77,12 +77,14 @@ impl TransmitBuf {
     }
 
     /// True when no more is to be added before it was sent.
+    #[inline]
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.bytes >= FULL_BYTES || self.frames.len() >= FULL_FRAMES
     }
 
     /// Forgets the frames; keeps the memory.
+    #[inline]
     pub fn clear(&mut self) {
         self.data.clear();
         self.slices.clear();
@@ -94,6 +96,19 @@ impl TransmitBuf {
     /// it, until [`finish`](TransmitBuf::finish) is given what this returns.
     pub(crate) fn begin(&self) -> (usize, usize) {
         (self.data.len(), self.slices.len())
+    }
+
+    /// Ends a frame that is all head, begun when `data` was `begun` bytes long.
+    #[inline]
+    pub(crate) fn finish_whole(&mut self, begun: usize, interface: InterfaceId, offload: Offload) {
+        let (end, slices) = (self.data.len(), self.slices.len());
+        self.bytes = self.bytes.saturating_add(end.saturating_sub(begun));
+        self.frames.push(Meta {
+            interface,
+            offload,
+            head: begun..end,
+            slices: slices..slices,
+        });
     }
 
     /// Ends the frame begun at `begun`.

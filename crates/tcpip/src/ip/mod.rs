@@ -59,7 +59,7 @@ pub use self::config::{ConfigError, InterfaceConfig, RouteConfig};
 pub use self::counters::IpCounters;
 #[allow(unused_imports, reason = "the rooms are being furnished")]
 pub(crate) use self::types::{
-    Arrived, Cut, Hints, IcmpError, IpEvent, LOOPBACK, Packet, Received, Route, Undelivered,
+    Arrived, Cut, Hints, IcmpError, IpEvent, LOOPBACK, Packet, Plain, Received, Route, Undelivered,
 };
 pub use self::types::{Ecn, IcmpKind, IpTimer, NeighborState, NoRoute, SendError};
 use crate::device::InterfaceId;
@@ -156,10 +156,13 @@ impl Ip {
 
     /// Moves what the internet layer has to send by itself into the batch. True when there is more
     /// than fits.
+    #[inline]
     pub(crate) fn poll_transmit(&mut self, _now: Instant, out: &mut TransmitBuf) -> bool {
-        if self.replies.is_empty() {
-            return false;
-        }
+        self.wants_transmit() && self.transmit_replies(out)
+    }
+
+    #[cold]
+    fn transmit_replies(&mut self, out: &mut TransmitBuf) -> bool {
         for frame in self.replies.frames().skip(self.replies_sent) {
             if out.is_full() {
                 return true;
@@ -176,6 +179,7 @@ impl Ip {
     }
 
     /// True when [`poll_transmit`](Ip::poll_transmit) has something.
+    #[inline]
     pub(crate) fn wants_transmit(&self) -> bool {
         !self.replies.is_empty()
     }
@@ -206,7 +210,14 @@ impl Ip {
         self.timers.next().map(|at| (at, IpTimer::Maintenance))
     }
 
+    /// True when something that the stack sent to itself waits to be taken.
+    #[inline]
+    pub(crate) fn has_looped(&self) -> bool {
+        !self.loopback.is_empty()
+    }
+
     /// The next piece of news.
+    #[inline]
     pub(crate) fn poll_event(&mut self) -> Option<IpEvent> {
         self.events.pop_front()
     }

@@ -8,7 +8,7 @@ use crate::device::{Checksum, InterfaceId, Offload, SegmentKind, Segments};
 use crate::ip::counters::count;
 use crate::ip::interface::is_loopback;
 use crate::ip::route::NO_NEIGHBOR;
-use crate::ip::{Hints, Ip, LOOPBACK, Packet, Route, SendError};
+use crate::ip::{Hints, Ip, LOOPBACK, Packet, Plain, Route, SendError};
 use crate::limits::{MAX_IP_REPLIES, MAX_IP_REPLY_BYTES, MAX_LOOPBACK_BYTES};
 use crate::link::Resolved;
 use crate::offload::complete_checksum;
@@ -75,6 +75,48 @@ impl Ip {
             write_header(packet, id, &mut out.data);
             fill(out);
         })
+    }
+
+    /// Begins the frame of a packet that is one frame for certain: it goes to a link, over a path that
+    /// takes it whole, to a neighbour whose address is known. What is left to write are the IP header
+    /// ([`Plain::write`]) and `transport_len` bytes; `finish_whole` with what this returns ends the frame.
+    /// `None`: nothing was written, and [`send`](Ip::send) sees to it.
+    #[inline]
+    pub(crate) fn begin_plain(
+        &mut self,
+        out: &mut TransmitBuf,
+        route: &Route,
+        (src, dst): (IpAddr, IpAddr),
+        transport_len: usize,
+    ) -> Option<usize> {
+        let total = header_len(dst).saturating_add(transport_len);
+        let odd = total > usize::from(route.mtu)
+            || route.interface == LOOPBACK
+            || is_loopback(src)
+            || src.is_ipv4() != dst.is_ipv4();
+        let interface = self.interfaces.get(route.interface.index())?;
+        if odd {
+            return None;
+        }
+        let begun = out.data.len();
+        if interface.is_ethernet() {
+            let src = interface.hardware;
+            let hop = (route.interface, route.next_hop);
+            let dst = self.known_neighbor(route.neighbor, hop)?;
+            let ether_type = if route.next_hop.is_ipv4() {
+                ethernet::IPV4
+            } else {
+                ethernet::IPV6
+            };
+            let header = ethernet::Header {
+                dst,
+                src,
+                ether_type,
+            };
+            header.write(&mut out.data);
+        }
+        count(&mut self.counters.out_requests);
+        Some(begun)
     }
 
     /// RFC 6864 section 4: a packet that cannot be fragmented needs no identification (T80, T155).
@@ -319,6 +361,40 @@ impl Ip {
         out.clear();
         self.spare = out;
         sent.is_ok()
+    }
+}
+
+impl Plain {
+    /// Appends the IP header. IPv4: may not be fragmented (RFC 1191 section 3, T133), and needs no
+    /// identification then (T80, T155).
+    #[inline]
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        match self.ends {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => ipv4::Header {
+                src,
+                dst,
+                protocol: self.protocol,
+                ttl: self.hop_limit,
+                dscp_ecn: self.ecn.bits(),
+                id: 0,
+                dont_fragment: true,
+                more_fragments: false,
+                fragment_offset: 0,
+                total_len: 0,
+            }
+            .write(self.transport_len, out),
+            (IpAddr::V6(src), IpAddr::V6(dst)) => ipv6::Header {
+                src,
+                dst,
+                next_header: self.protocol,
+                hop_limit: self.hop_limit,
+                traffic_class: self.ecn.bits(),
+                flow_label: 0,
+                payload_len: 0,
+            }
+            .write(self.transport_len, out),
+            _ => debug_assert!(false, "ends of two versions"),
+        }
     }
 }
 

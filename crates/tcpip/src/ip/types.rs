@@ -164,6 +164,21 @@ pub enum IcmpKind {
     ParameterProblem,
 }
 
+/// A packet that takes nothing but its header ([`Ip::begin_plain`](crate::ip::Ip::begin_plain)).
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Plain {
+    /// From whom to whom, of one version.
+    pub(crate) ends: (IpAddr, IpAddr),
+    /// What it carries.
+    pub(crate) protocol: u8,
+    /// Its mark.
+    pub(crate) ecn: Ecn,
+    /// TTL or hop limit.
+    pub(crate) hop_limit: u8,
+    /// Bytes behind the IP header.
+    pub(crate) transport_len: usize,
+}
+
 /// The way to one destination. Whoever sends to it often keeps the answer and asks
 /// [`Ip::is_current`](crate::ip::Ip::is_current), a comparison, before each use.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]

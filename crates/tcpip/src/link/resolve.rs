@@ -47,16 +47,29 @@ impl Ip {
         next_hop: IpAddr,
         hint: u32,
     ) -> Result<Resolved, SendError> {
-        if let Some(entry) = self.neighbors.at(hint, interface, next_hop)
-            && matches!(
-                entry.state,
-                NeighborState::Reachable | NeighborState::Permanent
-            )
-        {
-            entry.used = true;
-            return Ok(Resolved::Known(entry.hardware));
+        match self.known_neighbor(hint, (interface, next_hop)) {
+            Some(hardware) => Ok(Resolved::Known(hardware)),
+            None => self.resolve_slowly(now, interface, next_hop),
         }
-        self.resolve_slowly(now, interface, next_hop)
+    }
+
+    /// The address of a next hop on a link, if `hint` is its place and its address needs no asking.
+    #[inline]
+    pub(crate) fn known_neighbor(
+        &mut self,
+        hint: u32,
+        (interface, next_hop): (InterfaceId, IpAddr),
+    ) -> Option<Mac> {
+        let entry = self.neighbors.at(hint, interface, next_hop)?;
+        let known = matches!(
+            entry.state,
+            NeighborState::Reachable | NeighborState::Permanent
+        );
+        if !known {
+            return None;
+        }
+        entry.used = true;
+        Some(entry.hardware)
     }
 
     fn resolve_slowly(

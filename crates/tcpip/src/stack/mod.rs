@@ -193,11 +193,20 @@ impl Stack {
     pub fn poll_transmit(&mut self, now: Instant, out: &mut TransmitBuf) -> bool {
         self.now = self.now.max(now);
         self.settle();
+        if !self.wants_transmit() && !self.ip.has_looped() {
+            return false;
+        }
+        if self.fill(out) {
+            return true;
+        }
+        self.ip.has_looped() && self.fill_looped(out)
+    }
+
+    /// Takes what the stack sent to itself, and fills the batch with what that brings.
+    #[cold]
+    fn fill_looped(&mut self, out: &mut TransmitBuf) -> bool {
         let mut looped = 0;
         loop {
-            if self.fill(out) {
-                return true;
-            }
             let before = looped;
             while looped < MAX_LOOPBACK_FRAMES && self.take_looped() {
                 looped = looped.saturating_add(1);
@@ -206,7 +215,7 @@ impl Stack {
                 return false;
             }
             self.settle();
-            if looped >= MAX_LOOPBACK_FRAMES {
+            if looped >= MAX_LOOPBACK_FRAMES || self.fill(out) {
                 return true;
             }
         }
@@ -218,11 +227,11 @@ impl Stack {
         self.udp_first = !self.udp_first;
         let udp_first = self.udp_first;
         let (tcp, udp, mut host) = self.parts();
-        if udp_first {
+        if udp_first && udp.wants_transmit() {
             more |= udp.poll_transmit(&mut host, out);
         }
         more |= tcp.poll_transmit(&mut host, out);
-        if !udp_first {
+        if !udp_first && udp.wants_transmit() {
             more |= udp.poll_transmit(&mut host, out);
         }
         // What was sent may have to ask for its neighbour first.
@@ -241,16 +250,25 @@ impl Stack {
     }
 
     /// Brings everything up to what has happened.
+    #[inline]
     fn settle(&mut self) {
         while let Some(event) = self.ip.poll_event() {
             self.on_ip_event(event);
         }
-        let (tcp, udp, mut host) = self.parts();
-        tcp.settle_all(&mut host);
-        let idle = tcp.connections.is_empty() && tcp.time_waits() == 0 && tcp.attempts() == 0;
-        if idle && udp.len() == 0 {
-            // What was taken in blocks is of more use to others.
-            host.shared.budget.trim();
+        if self.tcp.has_touched() {
+            let (tcp, _, mut host) = self.parts();
+            tcp.settle_all(&mut host);
+        }
+        if self.tcp.connections.is_empty() {
+            self.settle_idle();
+        }
+    }
+
+    /// There is no connection: what was taken in blocks is of more use to others.
+    #[cold]
+    fn settle_idle(&mut self) {
+        if self.tcp.time_waits() == 0 && self.tcp.attempts() == 0 && self.udp.len() == 0 {
+            self.shared.budget.trim();
         }
     }
 
@@ -306,6 +324,7 @@ impl Stack {
     }
 
     /// TCP, UDP, and the stack around them.
+    #[inline]
     fn parts(&mut self) -> (&mut Tcp, &mut Sockets, Host<'_>) {
         let host = Host {
             now: self.now,
@@ -318,6 +337,7 @@ impl Stack {
 
     /// True when [`poll_transmit`](Stack::poll_transmit) may have something to add: a driver that
     /// sleeps is woken after a call only then. It may be true in vain, and is never false in vain. O(1).
+    #[inline]
     #[must_use]
     pub fn wants_transmit(&self) -> bool {
         self.tcp.wants_transmit() || self.udp.wants_transmit() || self.ip.wants_transmit()

@@ -1,15 +1,16 @@
 //! Segments to packets: headers, checksums, and cutting what the device does not cut.
 
 use core::ops::Range;
+use std::net::IpAddr;
 
 use weir_core::buf::SendBuffer;
 use weir_core::time::Instant;
 
-use crate::device::Capabilities;
-use crate::ip::{Cut, Ecn, Hints, Ip, Packet, Route, SendError};
+use crate::device::{Capabilities, Checksum, Offload};
+use crate::ip::{Cut, Ecn, Hints, Ip, Packet, Plain, Route, SendError};
 use crate::limits::{GATHER_FROM, MAX_SUPER_SEGMENT, TURN_BYTES};
 use crate::offload::TcpCuts;
-use crate::tcp::interface::{SegmentSink, Tuple};
+use crate::tcp::interface::SegmentSink;
 use crate::transmit::TransmitBuf;
 use crate::wire::checksum::{self, Sum};
 use crate::wire::protocol;
@@ -17,9 +18,10 @@ use crate::wire::tcp::{CHECKSUM_OFFSET, Header};
 
 /// Between whom, which way.
 #[derive(Copy, Clone, Debug)]
-pub(crate) struct Wire {
-    pub(crate) tuple: Tuple,
-    pub(crate) route: Route,
+pub(crate) struct Wire<'a> {
+    pub(crate) local: IpAddr,
+    pub(crate) remote: IpAddr,
+    pub(crate) route: &'a Route,
     pub(crate) hop_limit: u8,
 }
 
@@ -28,7 +30,7 @@ pub(crate) struct Sink<'a> {
     now: Instant,
     ip: &'a mut Ip,
     out: &'a mut TransmitBuf,
-    wire: Wire,
+    wire: Wire<'a>,
     /// The device completes checksums.
     partial: bool,
     /// Payload bytes of the largest super-segment that the device cuts; 0: it cuts none.
@@ -45,7 +47,7 @@ impl<'a> Sink<'a> {
         now: Instant,
         ip: &'a mut Ip,
         out: &'a mut TransmitBuf,
-        wire: Wire,
+        wire: Wire<'a>,
     ) -> Sink<'a> {
         let capabilities = ip.capabilities(wire.route.interface);
         let (partial, offload) = capabilities.map_or((false, 0), |it| abilities(it, &wire));
@@ -61,6 +63,57 @@ impl<'a> Sink<'a> {
         }
     }
 
+    /// One segment whose frame is nothing but headers and data, written in one go: what nearly all are.
+    /// False when it is not: [`packet`](Sink::packet) deals with the rest.
+    #[inline]
+    fn plain(
+        &mut self,
+        header: &Header,
+        ecn: Ecn,
+        data: Option<(&mut SendBuffer, Range<u64>)>,
+    ) -> bool {
+        let header_len = header.len();
+        let payload = data.as_ref().map_or(0, |(_, range)| length(range));
+        let transport_len = header_len.saturating_add(payload);
+        let (src, dst) = (self.wire.local, self.wire.remote);
+        let Some(begun) = self
+            .ip
+            .begin_plain(self.out, self.wire.route, (src, dst), transport_len)
+        else {
+            return false;
+        };
+        let head = Plain {
+            ends: (src, dst),
+            protocol: protocol::TCP,
+            ecn,
+            hop_limit: self.wire.hop_limit,
+            transport_len,
+        };
+        head.write(&mut self.out.data);
+        let transport = self.out.data.len();
+        header.write(&mut self.out.data);
+        if let Some((send, range)) = data {
+            send.copy_range(range, &mut self.out.data);
+        }
+        let len = u32::try_from(transport_len).unwrap_or(u32::MAX);
+        let pseudo = checksum::pseudo(src, dst, protocol::TCP, len);
+        let at = usize::from(CHECKSUM_OFFSET);
+        let interface = self.wire.route.interface;
+        let mut offload = Offload::default();
+        if self.partial {
+            write_sum(&mut self.out.data, transport.saturating_add(at), pseudo);
+            offload.checksum = Checksum::Partial {
+                start: transport.saturating_sub(begun) as u16,
+                offset: CHECKSUM_OFFSET,
+            };
+        } else {
+            checksum::patch(&mut self.out.data, transport, at, pseudo);
+        }
+        self.out.finish_whole(begun, interface, offload);
+        self.left = self.left.saturating_sub(transport_len);
+        true
+    }
+
     /// One packet: one segment, or a super-segment that the device cuts into pieces of `cut` bytes.
     fn packet(
         &mut self,
@@ -72,7 +125,7 @@ impl<'a> Sink<'a> {
         let header_len = header.len();
         let payload = data.as_ref().map_or(0, |(_, range)| length(range));
         let transport_len = header_len.saturating_add(payload);
-        let (src, dst) = (self.wire.tuple.local.ip(), self.wire.tuple.remote.ip());
+        let (src, dst) = (self.wire.local, self.wire.remote);
         let packet = Packet {
             src,
             dst,
@@ -100,7 +153,7 @@ impl<'a> Sink<'a> {
         // What cannot be sent is lost, as in a network; the connection notices by itself.
         let sent = self
             .ip
-            .send(self.now, self.out, &self.wire.route, &packet, |out| {
+            .send(self.now, self.out, self.wire.route, &packet, |out| {
                 fill(out, header, data, pseudo, how);
             });
         if let Err(SendError::HostUnreachable) = sent {
@@ -119,7 +172,9 @@ impl<'a> Sink<'a> {
         range: Range<u64>,
     ) {
         for (header, part) in TcpCuts::new(header, range, size) {
-            self.packet(&header, ecn, None, Some((&mut *send, part)));
+            if !self.plain(&header, ecn, Some((&mut *send, part.clone()))) {
+                self.packet(&header, ecn, None, Some((&mut *send, part)));
+            }
         }
     }
 }
@@ -147,12 +202,16 @@ impl SegmentSink for Sink<'_> {
         data: Option<(&mut SendBuffer, Range<u64>)>,
     ) {
         let Some((send, range)) = data else {
-            self.packet(header, ecn, None, None);
+            if !self.plain(header, ecn, None) {
+                self.packet(header, ecn, None, None);
+            }
             return;
         };
         let payload = length(&range);
         if payload <= usize::from(size) {
-            self.packet(header, ecn, None, Some((send, range)));
+            if !self.plain(header, ecn, Some((send, range.clone()))) {
+                self.packet(header, ecn, None, Some((send, range)));
+            }
         } else if payload <= self.offload {
             self.packet(header, ecn, Some(size), Some((send, range)));
         } else {
@@ -162,9 +221,9 @@ impl SegmentSink for Sink<'_> {
 }
 
 /// Whether the device completes checksums, and the largest payload of a super-segment that it cuts.
-fn abilities(capabilities: &Capabilities, wire: &Wire) -> (bool, usize) {
+fn abilities(capabilities: &Capabilities, wire: &Wire<'_>) -> (bool, usize) {
     let segmentation = &capabilities.segmentation;
-    let cuts = if wire.tuple.remote.is_ipv4() {
+    let cuts = if wire.remote.is_ipv4() {
         segmentation.tcp4
     } else {
         segmentation.tcp6
@@ -207,12 +266,18 @@ fn fill(
     }
     let at = usize::from(CHECKSUM_OFFSET);
     if how.partial {
-        let field = out.data.get_mut(begun.saturating_add(at)..);
-        if let Some(field) = field.and_then(<[u8]>::first_chunk_mut) {
-            *field = pseudo.fold().to_be_bytes();
-        }
+        write_sum(&mut out.data, begun.saturating_add(at), pseudo);
     } else {
         checksum::patch(&mut out.data, begun, at, pseudo);
+    }
+}
+
+/// Puts a sum that the device completes into the checksum field at `at`.
+#[inline]
+fn write_sum(out: &mut [u8], at: usize, sum: Sum) {
+    let field = out.get_mut(at..).and_then(<[u8]>::first_chunk_mut);
+    if let Some(field) = field {
+        *field = sum.fold().to_be_bytes();
     }
 }
 

@@ -330,6 +330,12 @@ impl Connection {
         &self.config
     }
 
+    /// True when [`take_news`](Connection::take_news) has something to tell.
+    #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        !self.news.is_empty()
+    }
+
     /// What became of it since the last call.
     #[inline]
     pub(crate) fn take_news(&mut self) -> News {

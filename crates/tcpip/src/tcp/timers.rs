@@ -4,13 +4,32 @@ use weir_core::time::{Duration, Instant};
 
 use super::connection::{Connection, OwnTimer};
 use super::error::CloseCause;
-use super::interface::{Context, TcpTimer};
-use super::recovery::{RecoveryTimer, Timeout};
+use super::interface::Context;
+#[cfg(test)]
+use super::interface::TcpTimer;
+#[cfg(test)]
+use super::recovery::RecoveryTimer;
+use super::recovery::Timeout;
 use super::state::State;
 use crate::limits::{LEAST_PERSIST, MAX_RTO, R1};
 
 impl Connection {
-    /// The next wake-up.
+    /// When the next wake-up is due; [`Instant::MAX`]: none is. What it is for is looked at when it has
+    /// come: this is asked after each batch.
+    #[inline]
+    pub(crate) fn wake_at(&self) -> Instant {
+        if matches!(self.state, State::Closed | State::TimeWait) {
+            return Instant::MAX;
+        }
+        let user = self.give_up_at().unwrap_or(Instant::MAX);
+        self.timers
+            .next_at()
+            .min(self.recovery.next_timeout())
+            .min(user)
+    }
+
+    /// The next wake-up, and what it is for.
+    #[cfg(test)]
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, TcpTimer)> {
         if matches!(self.state, State::Closed | State::TimeWait) {
             return None;
@@ -60,8 +79,7 @@ impl Connection {
                 return;
             }
         }
-        let due = self.recovery.poll_timeout();
-        if due.is_some_and(|(at, _)| at <= cx.now) {
+        if self.recovery.next_timeout() <= cx.now {
             self.on_recovery_timer(cx);
         }
     }

@@ -69,13 +69,25 @@ impl Header {
         if self.more_fragments {
             fragment |= MORE_FRAGMENTS;
         }
-        let (total, id, fragment) = (
+        // The sum of the ten words, from the fields: they are in registers here, and cannot overflow 32 bits.
+        let halves = |address: Ipv4Addr| (address.to_bits() >> 16) + (address.to_bits() & 0xffff);
+        let sum = (0x4500 | u32::from(self.dscp_ecn))
+            + u32::from(total)
+            + u32::from(self.id)
+            + u32::from(fragment)
+            + (u32::from(self.ttl) << 8 | u32::from(self.protocol))
+            + halves(self.src)
+            + halves(self.dst);
+        let sum = (sum >> 16) + (sum & 0xffff);
+        let sum = !((sum >> 16) + sum) as u16;
+        let (total, id, fragment, sum) = (
             total.to_be_bytes(),
             self.id.to_be_bytes(),
             fragment.to_be_bytes(),
+            sum.to_be_bytes(),
         );
         let (src, dst) = (self.src.octets(), self.dst.octets());
-        let mut header = [
+        let header = [
             0x45,
             self.dscp_ecn,
             total[0],
@@ -86,8 +98,8 @@ impl Header {
             fragment[1],
             self.ttl,
             self.protocol,
-            0,
-            0,
+            sum[0],
+            sum[1],
             src[0],
             src[1],
             src[2],
@@ -97,9 +109,6 @@ impl Header {
             dst[2],
             dst[3],
         ];
-        let sum = checksum::sum(&header).finish().to_be_bytes();
-        header[10] = sum[0];
-        header[11] = sum[1];
         out.extend_from_slice(&header);
     }
 }

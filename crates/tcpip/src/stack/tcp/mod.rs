@@ -71,6 +71,7 @@ pub(crate) struct Entry {
     pub(crate) owner: Owner,
     /// Its wake-up, which may be earlier than what the connection needs by now.
     timer: Option<Key>,
+    /// When that is; [`Instant::MAX`] without.
     timer_at: Instant,
     /// In the table of ends.
     linked: bool,
@@ -147,6 +148,7 @@ impl Tcp {
         self.waits.len()
     }
 
+    #[inline]
     pub(crate) fn attempts(&self) -> usize {
         self.incoming.len()
     }
@@ -259,6 +261,7 @@ impl Tcp {
         if core::mem::take(&mut entry.linked) {
             self.ends.remove(entry.hash, Target::Connection(index));
         }
+        entry.timer_at = Instant::MAX;
         if let Some(timer) = entry.timer.take() {
             self.wheel.cancel(timer);
         }

@@ -2,29 +2,55 @@
 //!
 //! Once for a batch of segments, not once for each: `touched` says which connections to look at.
 
-use super::{Owner, Tcp};
+use super::{Entry, Owner, Tcp};
 use crate::stack::demux::Target;
 use crate::stack::host::Host;
 use crate::stack::{Event, ListenerKey, TcpKey};
 use crate::tcp::State;
 use crate::tcp::interface::News;
 use weir_core::time::Instant;
+use weir_core::timer::Wheel;
+
+impl Entry {
+    /// Sets its wake-up. One that is too early stays: moving it for each segment would cost more than
+    /// the rare wake-up for nothing.
+    #[inline]
+    pub(super) fn arm(&mut self, wheel: &mut Wheel<Target>, index: u32) {
+        let at = self.connection.wake_at();
+        if self.timer_at > at {
+            self.move_wake_up(wheel, index, at);
+        }
+    }
+
+    #[cold]
+    fn move_wake_up(&mut self, wheel: &mut Wheel<Target>, index: u32, at: Instant) {
+        match self.timer {
+            Some(timer) => {
+                wheel.reset(timer, at);
+            }
+            None => self.timer = Some(wheel.insert(at, Target::Connection(index))),
+        }
+        self.timer_at = at;
+    }
+}
 
 impl Tcp {
-    /// Looks at every connection that something happened to.
+    /// True when something happened to a connection, and nobody has looked.
     #[inline]
+    pub(crate) fn has_touched(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
+    /// Looks at every connection that something happened to.
     pub(crate) fn settle_all(&mut self, host: &mut Host<'_>) {
-        if self.touched.is_empty() {
-            return;
+        // What is touched meanwhile comes behind, and waits for the next time.
+        let count = self.touched.len();
+        for at in 0..count {
+            if let Some(index) = self.touched.get(at).copied() {
+                self.settle(host, index);
+            }
         }
-        let mut touched = core::mem::take(&mut self.touched);
-        for index in touched.drain(..) {
-            self.settle(host, index);
-        }
-        if self.touched.is_empty() {
-            // Kept for the next batch.
-            self.touched = touched;
-        }
+        self.touched.drain(..count.min(self.touched.len()));
     }
 
     /// Looks at one connection.
@@ -47,8 +73,24 @@ impl Tcp {
         if matches!(state, State::Closed | State::TimeWait) && self.wind_up(host, index) {
             return;
         }
-        if !self.enqueue(index) {
-            self.arm(index);
+        self.enqueue_or_arm(index);
+    }
+
+    /// Puts a connection into the list of those that want to send; its wake-up is seen to after its
+    /// turn, or here when it has none.
+    #[inline]
+    fn enqueue_or_arm(&mut self, index: u32) {
+        let Some(entry) = self.connections.get_at_mut(index) else {
+            return;
+        };
+        if entry.queued {
+            return;
+        }
+        if entry.connection.wants_transmit() {
+            entry.queued = true;
+            self.ready.push_back(index);
+        } else {
+            entry.arm(&mut self.wheel, index);
         }
     }
 
@@ -65,41 +107,9 @@ impl Tcp {
         if matches!(state, State::Closed | State::TimeWait) && self.wind_up(host, index) {
             return;
         }
-        self.arm(index);
-    }
-
-    /// Puts a connection into the list of those that want to send. True when it is there: its
-    /// wake-up is seen to after its turn.
-    #[inline]
-    fn enqueue(&mut self, index: u32) -> bool {
-        let Some(entry) = self.connections.get_at_mut(index) else {
-            return false;
-        };
-        if !entry.queued && entry.connection.wants_transmit() {
-            entry.queued = true;
-            self.ready.push_back(index);
+        if let Some(entry) = self.connections.get_at_mut(index) {
+            entry.arm(&mut self.wheel, index);
         }
-        entry.queued
-    }
-
-    /// Sets a connection's wake-up. One that is too early stays: moving it for each segment would
-    /// cost more than the rare wake-up for nothing.
-    #[inline]
-    pub(super) fn arm(&mut self, index: u32) {
-        let Some(entry) = self.connections.get_at_mut(index) else {
-            return;
-        };
-        let Some((at, _)) = entry.connection.poll_timeout() else {
-            return;
-        };
-        match entry.timer {
-            Some(_) if entry.timer_at <= at => return,
-            Some(timer) => {
-                self.wheel.reset(timer, at);
-            }
-            None => entry.timer = Some(self.wheel.insert(at, Target::Connection(index))),
-        }
-        entry.timer_at = at;
     }
 
     fn on_news(&mut self, host: &mut Host<'_>, index: u32, news: News) {
@@ -227,14 +237,15 @@ impl Tcp {
             return;
         };
         entry.timer = None;
-        let due = entry.connection.poll_timeout();
-        if due.is_some_and(|(at, _)| at <= host.now) {
+        entry.timer_at = Instant::MAX;
+        let due = entry.connection.wake_at();
+        if due <= host.now {
             entry.connection.handle_timeout(&mut host.context());
             self.touch(index);
             return;
         }
         // A wake-up for nothing: all is acknowledged, or what is due was put off.
-        let mut next = due.map_or(Instant::MAX, |(at, _)| at);
+        let mut next = due;
         match entry.connection.rest_at() {
             Some(at) if at <= host.now => entry.connection.rest(),
             Some(at) => next = next.min(at),

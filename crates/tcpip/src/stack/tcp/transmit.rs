@@ -1,11 +1,12 @@
 //! Whose turn it is to send.
 
-use super::Tcp;
+use super::{Entry, Tcp};
 use crate::ip::Ecn;
 use crate::limits::DEFAULT_HOP_LIMIT;
 use crate::stack::host::Host;
 use crate::stack::sink::{Sink, Wire};
-use crate::tcp::interface::{SegmentSink, Tuple};
+use crate::tcp::State;
+use crate::tcp::interface::{Context, SegmentSink, Tuple};
 use crate::transmit::TransmitBuf;
 use crate::wire::tcp::Header;
 
@@ -14,6 +15,24 @@ use crate::wire::tcp::Header;
 pub(crate) struct Reply {
     pub(super) tuple: Tuple,
     pub(super) header: Header,
+}
+
+impl Entry {
+    /// Tables changed: the way is looked for again. Without one the old is tried: its packets are lost,
+    /// as in a network.
+    #[cold]
+    fn renew_route(&mut self, host: &mut Host<'_>) {
+        let tuple = *self.connection.tuple();
+        let Some(route) = host.route(&tuple.local, &tuple.remote) else {
+            return;
+        };
+        let is_other = route.mtu != self.route.mtu;
+        self.route = route;
+        if is_other {
+            self.connection
+                .handle_path_mtu(&mut host.context(), route.mtu);
+        }
+    }
 }
 
 impl Tcp {
@@ -25,8 +44,12 @@ impl Tcp {
 
     /// Fills the batch. True when there is more than fits.
     pub(crate) fn poll_transmit(&mut self, host: &mut Host<'_>, out: &mut TransmitBuf) -> bool {
-        self.send_replies(host, out);
-        self.settle_all(host);
+        if !self.replies.is_empty() {
+            self.send_replies(host, out);
+        }
+        if self.has_touched() {
+            self.settle_all(host);
+        }
         while !out.is_full()
             && let Some(index) = self.ready.pop_front()
         {
@@ -36,25 +59,24 @@ impl Tcp {
     }
 
     /// One connection's turn.
+    #[inline]
     fn turn(&mut self, host: &mut Host<'_>, out: &mut TransmitBuf, index: u32) {
         let Some(entry) = self.connections.get_at_mut(index) else {
             return;
         };
         entry.queued = false;
         if !host.ip.is_current(&entry.route) {
-            let tuple = entry.connection.tuple();
-            // Without a way the old one is tried: its packets are lost, as in a network.
-            if let Some(route) = host.route(&{ tuple.local }, &{ tuple.remote }) {
-                let is_other = route.mtu != entry.route.mtu;
-                entry.route = route;
-                if is_other {
-                    let mtu = route.mtu;
-                    entry.connection.handle_path_mtu(&mut host.context(), mtu);
-                }
-            }
+            entry.renew_route(host);
         }
+        let connection = &mut entry.connection;
+        let wire = Wire {
+            local: connection.tuple().local.ip(),
+            remote: connection.tuple().remote.ip(),
+            route: &entry.route,
+            hop_limit: connection.config().hop_limit,
+        };
         let shared = &mut *host.shared;
-        let mut context = crate::tcp::interface::Context {
+        let mut context = Context {
             now: host.now,
             chunks: &mut shared.chunks,
             budget: &shared.budget,
@@ -62,22 +84,21 @@ impl Tcp {
             counters: &mut shared.counters,
             tracer: &mut shared.tracer,
         };
-        let wire = Wire {
-            tuple: *entry.connection.tuple(),
-            route: entry.route,
-            hop_limit: entry.connection.config().hop_limit,
-        };
         let mut sink = Sink::new(host.now, host.ip, out, wire);
-        let more = entry.connection.poll_transmit(&mut context, &mut sink);
+        let more = connection.poll_transmit(&mut context, &mut sink);
         if sink.is_unreachable {
-            entry.connection.handle_unreachable(&mut context);
+            connection.handle_unreachable(&mut context);
             return self.settle(host, index);
         }
         if more {
             entry.queued = true;
             self.ready.push_back(index);
         }
-        self.settle_sent(host, index);
+        if connection.has_news() || matches!(connection.state(), State::Closed | State::TimeWait) {
+            self.settle_sent(host, index);
+        } else {
+            entry.arm(&mut self.wheel, index);
+        }
     }
 
     fn send_replies(&mut self, host: &mut Host<'_>, out: &mut TransmitBuf) {
@@ -89,8 +110,9 @@ impl Tcp {
                 continue;
             };
             let wire = Wire {
-                tuple,
-                route,
+                local: tuple.local.ip(),
+                remote: tuple.remote.ip(),
+                route: &route,
                 hop_limit: DEFAULT_HOP_LIMIT,
             };
             let mut sink = Sink::new(host.now, host.ip, out, wire);

@@ -11,11 +11,13 @@ use super::{GRANULARITY, Recovery, RecoveryTimer, Timeout};
 
 /// How long a peer may delay the acknowledgement of a single segment, as a probe reckons with it
 /// (TLP.max_ack_delay): what Linux and we ourselves do.
-const MAX_ACK_DELAY: Duration = Duration::from_millis(40);
+const MAX_ACK_DELAY: u64 = 40 * MILLI;
 /// No probe goes earlier than this: below it the peer's scheduling is what is measured.
-const MIN_PTO: Duration = Duration::from_millis(10);
+const MIN_PTO: u64 = 10 * MILLI;
 /// The probe time-out while nothing was measured (RFC 8985 section 7.2).
-const INITIAL_PTO: Duration = Duration::from_secs(1);
+const INITIAL_PTO: u64 = 1000 * MILLI;
+/// Nanoseconds. Time-outs are reckoned in them: it is done for each segment.
+const MILLI: u64 = 1_000_000;
 /// Doublings after which every time-out has reached its bound.
 const MAX_BACKOFF: u8 = 16;
 
@@ -105,78 +107,94 @@ impl Round {
     }
 }
 
-fn from_millis(millis: u32) -> Duration {
-    Duration::from_millis(millis.into())
+#[inline]
+fn from_millis(millis: u32) -> u64 {
+    u64::from(millis).saturating_mul(MILLI)
 }
 
 impl Recovery {
     /// The retransmission time-out with its backoff (RFC 6298 section 2).
     pub(crate) fn rto(&self) -> Duration {
-        let base = match self.rtt.smoothed() {
-            Some(_) => self.rtt.rto(from_millis(self.min_rto).max(GRANULARITY)),
+        Duration::from_nanos(self.rto_nanos())
+    }
+
+    /// The same in nanoseconds.
+    #[inline]
+    pub(super) fn rto_nanos(&self) -> u64 {
+        let base = match self.rtt.smoothed_nanos() {
+            Some(_) => self
+                .rtt
+                .rto_nanos(from_millis(self.min_rto).max(nanos(GRANULARITY))),
             None => from_millis(self.initial_rto),
         };
-        let factor = 1u32
+        if self.backoff == 0 {
+            return base;
+        }
+        let factor = 1u64
             .checked_shl(self.backoff.min(MAX_BACKOFF).into())
-            .unwrap_or(u32::MAX);
+            .unwrap_or(u64::MAX);
         base.saturating_mul(factor)
             .min(from_millis(self.max_rto).max(base))
     }
 
-    /// When [`on_timeout`](Recovery::on_timeout) is to be called, and what for.
+    /// When [`on_timeout`](Recovery::on_timeout) is to be called; [`Instant::MAX`]: it need not be.
+    #[inline]
+    pub(crate) fn next_timeout(&self) -> Instant {
+        self.pace_at.min(self.loss_timer().0)
+    }
+
+    /// The same, and what for.
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, RecoveryTimer)> {
-        let loss = self.loss_timer();
-        if self.pace_at == Instant::MAX {
-            return loss;
+        let (at, timer) = self.loss_timer();
+        if self.pace_at != Instant::MAX && self.pace_at <= at {
+            return Some((self.pace_at, RecoveryTimer::Pace));
         }
-        match loss {
-            Some((at, _)) if at < self.pace_at => loss,
-            _ => Some((self.pace_at, RecoveryTimer::Pace)),
-        }
+        (at != Instant::MAX).then_some((at, timer))
     }
 
-    /// Reordering before probe before retransmission (RFC 8985 section 8).
-    fn loss_timer(&self) -> Option<(Instant, RecoveryTimer)> {
+    /// Reordering before probe before retransmission (RFC 8985 section 8); [`Instant::MAX`]: none runs.
+    #[inline]
+    fn loss_timer(&self) -> (Instant, RecoveryTimer) {
         if self.reorder_at != Instant::MAX {
-            return Some((self.reorder_at, RecoveryTimer::Reorder));
+            return (self.reorder_at, RecoveryTimer::Reorder);
         }
-        let rto_at = self.rto_at()?;
-        if let Some(pto) = self.probe_timeout() {
-            let at = rto_at.min(self.progress_at + pto);
-            return Some((at, RecoveryTimer::Probe));
+        // RFC 6298 section 5. What only asks whether the peer's window has opened has a timer of its
+        // own.
+        if self.flight.una >= self.flight.next.min(self.probed_from) {
+            return (Instant::MAX, RecoveryTimer::Retransmit);
         }
-        Some((rto_at, RecoveryTimer::Retransmit))
+        let rto_at = self.timer_from.plus_nanos(self.rto_nanos());
+        if !self.may_probe() {
+            return (rto_at, RecoveryTimer::Retransmit);
+        }
+        let probe_at = self.progress_at.plus_nanos(self.probe_timeout());
+        (rto_at.min(probe_at), RecoveryTimer::Probe)
     }
 
-    /// RFC 6298 section 5. What only asks whether the peer's window has opened has a timer of its
-    /// own.
-    fn rto_at(&self) -> Option<Instant> {
-        let waits = self.flight.una < self.flight.next.min(self.probed_from);
-        waits.then(|| self.timer_from + self.rto())
-    }
-
-    /// TLP_calc_PTO(), while a probe may be scheduled (RFC 8985 section 7.2 and 7.3).
-    fn probe_timeout(&self) -> Option<Duration> {
-        let flight = self.flight.in_flight;
-        let applies = self.sack
+    /// Whether a probe may be scheduled (RFC 8985 section 7.2 and 7.3).
+    #[inline]
+    fn may_probe(&self) -> bool {
+        self.sack
             && self.phase == Phase::Open
-            && flight > 0
+            && self.flight.in_flight > 0
             && self.flight.una > 0
             && self.timeouts == 0
             && !self.tlp.is_out()
             && !self.tlp.is_spent
-            && self.flight.sacked() == 0;
-        if !applies {
-            return None;
-        }
-        let Some(smoothed) = self.rtt.smoothed() else {
-            return Some(INITIAL_PTO);
+            && self.flight.sacked() == 0
+    }
+
+    /// TLP_calc_PTO() (RFC 8985 section 7.2), in nanoseconds.
+    #[inline]
+    fn probe_timeout(&self) -> u64 {
+        let Some(smoothed) = self.rtt.smoothed_nanos() else {
+            return INITIAL_PTO;
         };
-        let mut pto = smoothed.saturating_mul(2).max(MIN_PTO);
-        if flight <= u64::from(self.smss) {
-            pto = pto.saturating_add(MAX_ACK_DELAY);
+        let pto = smoothed.saturating_mul(2).max(MIN_PTO);
+        if self.flight.in_flight <= u64::from(self.smss) {
+            return pto.saturating_add(MAX_ACK_DELAY);
         }
-        Some(pto)
+        pto
     }
 
     /// The timer expired; a call too early does nothing.
@@ -251,8 +269,8 @@ impl Recovery {
     pub(super) fn is_paced(&self) -> bool {
         let long_enough = self
             .rtt
-            .smoothed()
-            .is_some_and(|smoothed| nanos(smoothed) >= super::MIN_PACED_RTT);
+            .smoothed_nanos()
+            .is_some_and(|smoothed| smoothed >= super::MIN_PACED_RTT);
         // A model of the path is wrong without.
         (self.pacing && long_enough) || self.flight.rates.is_some()
     }

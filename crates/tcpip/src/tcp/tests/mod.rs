@@ -344,7 +344,12 @@ impl Host {
     }
 
     fn next_timer(&self) -> Option<(Duration, TcpTimer)> {
-        let (at, timer) = self.connection.as_ref().unwrap().poll_timeout()?;
+        let connection = self.connection.as_ref().unwrap();
+        let next = connection.poll_timeout();
+        // What the stack arms is what is due first.
+        let at = next.map_or(Instant::MAX, |(at, _)| at);
+        assert_eq!(connection.wake_at(), at);
+        let (at, timer) = next?;
         Some((at.saturating_duration_since(self.now), timer))
     }
 

@@ -110,6 +110,9 @@ impl Header {
     #[must_use]
     #[allow(clippy::len_without_is_empty, reason = "a header is never empty")]
     pub fn len(&self) -> usize {
+        if self.options.only_timestamps().is_some() {
+            return HEADER_LEN + 12;
+        }
         HEADER_LEN.saturating_add(self.options.len())
     }
 
@@ -121,6 +124,17 @@ impl Header {
         let words = u16::try_from(self.len() >> 2).unwrap_or(5) << 12;
         let flags = (words | self.flags.bits()).to_be_bytes();
         let (window, urgent) = (self.window.to_be_bytes(), self.urgent.to_be_bytes());
+        if let Some(stamps) = self.options.only_timestamps() {
+            // What nearly every segment has, in one piece.
+            let (value, echo) = (stamps.value.to_be_bytes(), stamps.echo.to_be_bytes());
+            out.extend_from_slice(&[
+                src[0], src[1], dst[0], dst[1], seq[0], seq[1], seq[2], seq[3], ack[0], ack[1],
+                ack[2], ack[3], flags[0], flags[1], window[0], window[1], 0, 0, urgent[0],
+                urgent[1], 1, 1, 8, 10, value[0], value[1], value[2], value[3], echo[0], echo[1],
+                echo[2], echo[3],
+            ]);
+            return;
+        }
         out.extend_from_slice(&[
             src[0], src[1], dst[0], dst[1], seq[0], seq[1], seq[2], seq[3], ack[0], ack[1], ack[2],
             ack[3], flags[0], flags[1], window[0], window[1], 0, 0, urgent[0], urgent[1],

@@ -203,6 +203,17 @@ impl Options {
         }
     }
 
+    /// The timestamps, if they are all there is to write.
+    #[inline]
+    pub(super) fn only_timestamps(&self) -> Option<Timestamps> {
+        let others = self.mss.is_some()
+            | self.window_scale.is_some()
+            | self.sack_permitted
+            | self.fast_open.is_some()
+            | (self.sack.len != 0);
+        self.timestamps.filter(|_| !others)
+    }
+
     /// Bytes of the options as [`write`](Options::write) puts them, padding included: 0..=40.
     #[inline]
     #[must_use]
