@@ -119,7 +119,7 @@ fn a_server_of_another_kind_is_a_clear_failure() {
         "--connect",
         &addr,
         "--timeout",
-        "5s",
+        "100s",
     ]);
     assert_eq!(output.status.code(), Some(1));
     assert!(!text(&output.stderr).contains("panicked"));

@@ -263,9 +263,9 @@ fn wireshark_reads(file: &str) {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    // Sent, and echoed.
+    // Sent, and echoed; either may be sent again.
     let found = read.lines().filter(|line| line.contains(&hello)).count();
-    assert_eq!(found, 2, "{read}{}", text(&output.stderr));
+    assert!(found >= 2, "{read}{}", text(&output.stderr));
 }
 
 #[test]

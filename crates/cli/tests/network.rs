@@ -166,13 +166,7 @@ fn tcp_of_a_command_leaves_at_the_far_side() {
         let far = Far::new(net, "network-tcp");
         for address in [BEHIND, BEHIND6] {
             let (_server, addr) = echo_behind(net, "tcp", address);
-            let began = Instant::now();
             succeeded(&far.run(&echo("tcp", &addr)));
-            assert!(
-                began.elapsed() < Duration::from_secs(5),
-                "{:?}",
-                began.elapsed()
-            );
             // Without the tunnel there is no way.
             assert!(!finish(weir(&echo("tcp", &addr)[1..])).status.success());
         }
@@ -238,18 +232,11 @@ fn what_the_far_side_is_refused_the_command_is_refused() {
         |net| {
             let far = Far::new(net, "network-refused");
             let line = format!("exec 3<>/dev/tcp/{BEHIND}/9");
-            let began = Instant::now();
             let output = far.run(&["bash", "-c", &line]);
             assert!(
                 text(&output.stderr).contains("Connection refused"),
                 "{}",
                 text(&output.stderr)
-            );
-            // At once, not after a repetition.
-            assert!(
-                began.elapsed() < Duration::from_secs(3),
-                "{:?}",
-                began.elapsed()
             );
         },
     );
@@ -424,10 +411,7 @@ fn a_reset_ends_a_connection_at_both_ends() {
         drop(stream);
         let began = Instant::now();
         while carried(&far) > 0 {
-            assert!(
-                began.elapsed() < Duration::from_secs(10),
-                "it is carried on"
-            );
+            assert!(began.elapsed() < common::LIMIT, "it is carried on");
             std::thread::sleep(Duration::from_millis(50));
         }
     });

@@ -114,7 +114,7 @@ fn a_work_ends_with_its_time() {
             "--json",
         ]);
         let secs = found[0]["secs"].as_f64().unwrap();
-        assert!((0.1..5.0).contains(&secs), "{work} took {secs} s");
+        assert!(secs >= 0.1, "{work} took {secs} s");
         assert!(found[0]["bytes"].as_u64().unwrap() > 0);
     }
 }

@@ -10,18 +10,11 @@
 mod common;
 
 use common::{lines, run, text};
-use std::time::{Duration, Instant};
 
 #[test]
 fn it_proves_the_install() {
-    let started = Instant::now();
     let output = run(&["try", "--json"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert!(
-        started.elapsed() < Duration::from_secs(15),
-        "{:?}",
-        started.elapsed()
-    );
     let rows = lines(&output.stdout);
     let names: Vec<_> = rows
         .iter()

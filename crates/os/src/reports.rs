@@ -139,26 +139,33 @@ mod queue {
 
         use super::*;
 
-        /// The first report within a second.
+        /// The first report.
         fn soon(socket: &UdpSocket, quoted: &mut [u8]) -> Report {
             let began = Instant::now();
             loop {
                 if let Some(report) = next(socket, quoted).unwrap() {
                     return report;
                 }
-                assert!(began.elapsed() < Duration::from_secs(1), "nothing reported");
+                assert!(
+                    began.elapsed() < Duration::from_secs(120),
+                    "nothing reported"
+                );
                 std::thread::sleep(Duration::from_millis(2));
             }
         }
 
-        fn closed() -> SocketAddr {
-            let gone = UdpSocket::bind("127.0.0.1:0").unwrap();
-            gone.local_addr().unwrap()
+        /// A port where nobody listens, and the socket that keeps it: datagrams of others are not for it,
+        /// since it is connected to itself.
+        fn closed() -> (UdpSocket, SocketAddr) {
+            let held = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let addr = held.local_addr().unwrap();
+            held.connect(addr).unwrap();
+            (held, addr)
         }
 
         #[test]
         fn a_closed_port_is_reported_with_what_was_sent_to_it() {
-            let to = closed();
+            let (_held, to) = closed();
             for (bind, name) in [("127.0.0.1:0", to), ("[::]:0", mapped(to))] {
                 let Ok(socket) = UdpSocket::bind(bind) else {
                     println!("not tried: {bind} cannot be had here");
@@ -177,13 +184,14 @@ mod queue {
 
         #[test]
         fn what_is_not_asked_for_is_not_reported() {
+            let (_held, closed) = closed();
             let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
             report(&socket, true).unwrap();
-            socket.send_to(b"x", closed()).unwrap();
+            socket.send_to(b"x", closed).unwrap();
             soon(&socket, &mut [0; 8]);
-            socket.send_to(b"x", closed()).unwrap();
+            socket.send_to(b"x", closed).unwrap();
             report(&socket, false).unwrap();
-            socket.send_to(b"x", closed()).unwrap();
+            socket.send_to(b"x", closed).unwrap();
             std::thread::sleep(Duration::from_millis(50));
             assert!(next(&socket, &mut [0; 8]).unwrap().is_none());
         }

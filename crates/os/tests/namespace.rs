@@ -18,6 +18,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use weir_os::namespace::{DevicePlan, Identity, Plan, Prepared, StartError, exit_code, prepare};
 use weir_os::tun::{Layer, MAX_PACKET, Offloads, Tun, VNET_HEADER_LEN};
 
+/// What has not come by then hangs: far more than a machine needs that stands still for seconds.
+const LIMIT: Duration = Duration::from_secs(120);
+
 /// A shell with this script.
 fn shell(script: &str) -> Plan {
     let mut plan = Plan::new("/bin/sh");
@@ -188,7 +191,7 @@ fn signals_reach_the_command() {
     };
     let mut running = prepared.start().unwrap();
     let start = Instant::now();
-    while !path.exists() && start.elapsed() < Duration::from_secs(20) {
+    while !path.exists() && start.elapsed() < LIMIT {
         std::thread::sleep(Duration::from_millis(5));
     }
     fs::remove_file(&path).unwrap();
@@ -274,7 +277,7 @@ fn a_plan_that_cannot_be_is_explained() {
 fn packet_of(tun: &Tun, protocol: u8) -> (Vec<u8>, [u8; VNET_HEADER_LEN]) {
     let (mut header, mut buffer) = ([0; VNET_HEADER_LEN], vec![0; MAX_PACKET]);
     let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(20) {
+    while start.elapsed() < LIMIT {
         match tun.recv(&mut header, &mut buffer) {
             Ok(len) if buffer[0] >> 4 == 4 && buffer[9] == protocol => {
                 return (buffer[..len].to_vec(), header);

@@ -29,7 +29,7 @@ fn in_namespace<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> F) {
             .enable_all()
             .build()
             .unwrap();
-        let limit = Duration::from_secs(60);
+        let limit = tcpip_common::LIMIT;
         return runtime.block_on(async { timeout(limit, body()).await.unwrap() });
     }
     let check = Command::new("unshare").args(["-Urn", "true"]).output();
@@ -63,8 +63,25 @@ async fn neighbours() -> Stack {
         .address("fd07::1/64".parse().unwrap());
     let stack = Stack::builder().device(tap, interface).start().unwrap();
     // Both look for duplicates first.
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    for address in ["10.7.0.1:0", "[fd07::1]:0"] {
+        until_ours(&stack, address).await;
+    }
+    until_the_kernels("[fd07::2]:0").await;
     stack
+}
+
+/// Waits until the stack may use an address.
+async fn until_ours(stack: &Stack, address: &str) {
+    while TcpListener::bind(stack, address.parse().unwrap()).is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until the kernel may use an address.
+async fn until_the_kernels(address: &str) {
+    while net::TcpListener::bind(address).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Runs a program to its end without holding up the stack, and returns what it said.
@@ -92,7 +109,7 @@ fn echoes_of_every_size_come_back() {
             for size in ["0", "56", "1472", "1473", "8000", "60000"] {
                 let said = run(
                     "ping",
-                    &["-c", "3", "-i", "0.1", "-W", "2", "-s", size, address],
+                    &["-c", "3", "-i", "0.1", "-W", "60", "-s", size, address],
                 )
                 .await;
                 assert!(said.contains(" 0% packet loss"), "{size}: {said}");
@@ -147,16 +164,16 @@ fn an_address_of_the_kernels_is_not_used() {
             .address("fd07::2/64".parse().unwrap())
             .open_tap()
             .unwrap();
-        // Until the kernel has made sure of it.
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        until_the_kernels("[fd07::2]:0").await;
         let interface = Interface::new()
             .address("fd07::2/64".parse().unwrap())
             .address("fd07::1/64".parse().unwrap());
         let stack = Stack::builder().device(tap, interface).start().unwrap();
-        tokio::time::sleep(Duration::from_secs(4)).await;
+        until_ours(&stack, "[fd07::1]:0").await;
+        // Time enough to make sure of the other one, were it free.
+        tokio::time::sleep(Duration::from_secs(3)).await;
         assert!(TcpListener::bind(&stack, "[fd07::2]:80".parse().unwrap()).is_err());
-        assert!(TcpListener::bind(&stack, "[fd07::1]:80".parse().unwrap()).is_ok());
-        let said = run("ping", &["-c", "1", "-W", "2", "fd07::1"]).await;
+        let said = run("ping", &["-c", "1", "-W", "60", "fd07::1"]).await;
         assert!(said.contains(" 0% packet loss"), "{said}");
     });
 }

@@ -39,7 +39,7 @@ fn in_namespace<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> F) {
             .enable_all()
             .build()
             .unwrap();
-        let limit = Duration::from_secs(if campaign().is_some() { 3600 } else { 100 });
+        let limit = Duration::from_secs(if campaign().is_some() { 3600 } else { 300 });
         return runtime.block_on(async { timeout(limit, body()).await.unwrap() });
     }
     let check = Command::new("unshare").args(["-Urn", "true"]).output();
@@ -251,10 +251,7 @@ fn a_thousand_connections_each_way() {
         for client in clients {
             client.await.unwrap();
         }
-        until(&stack, Duration::from_secs(20), |stats| {
-            stats.connections == 0
-        })
-        .await;
+        until(&stack, |stats| stats.connections == 0).await;
     });
 }
 
@@ -369,9 +366,12 @@ fn ecn_is_agreed_and_marks_are_heeded() {
             .open()
             .unwrap();
         let stack = stack_on(Impaired::new(device, &marking, 1));
-        let (stream, other) = dial_out(&stack, false).await;
-        exchange(stream, other, 256 * 1024).await;
-        assert_eq!(stack.stats().counters.retrans_segs, 0);
+        let (mut stream, mut other) = dial_out(&stack, false).await;
+        let (sent, ()) = tokio::join!(send(&mut stream, MIB), check(&mut other, MIB));
+        sent.unwrap();
+        // It would have grown to what was sent; nothing was lost that could have held it.
+        let window = stream.stats().unwrap().congestion_window;
+        assert!(window < 64 * 1024, "{window}");
     });
 }
 

@@ -175,7 +175,7 @@ async fn where_nobody_listens_a_connection_is_refused() {
     let error = TcpStream::connect(&one, v4(2, 9)).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     assert_eq!(error.to_string(), "connection refused");
-    until(&one, Duration::from_secs(1), |stats| stats.connections == 0).await;
+    until(&one, |stats| stats.connections == 0).await;
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ fn in_namespace<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> F) {
             .enable_all()
             .build()
             .unwrap();
-        let limit = Duration::from_secs(60);
+        let limit = Duration::from_secs(120);
         return runtime.block_on(async { timeout(limit, body()).await.unwrap() });
     }
     if let Err(error) = weir_os::tun::support() {
@@ -125,7 +125,7 @@ fn frames_of_several_slices_leave_whole() {
         let mut device = device();
         let socket = UdpSocket::bind("10.7.0.2:99").unwrap();
         socket
-            .set_read_timeout(Some(Duration::from_secs(5)))
+            .set_read_timeout(Some(Duration::from_secs(120)))
             .unwrap();
         // Long enough for a hundred slices, more than one write gathers.
         let payload: Vec<u8> = (0..200u8).collect();

@@ -159,11 +159,7 @@ async fn a_rebound_name_reaches_nothing() {
     let tunnel = Tunnel::with(config, &[("-D", "0")], |_| {}).await;
     let name = socks_name("evil.example");
     let first = socks5(tunnel.client.socks[0], 1, &name, port).await.1;
-    assert_ne!(
-        (first, first),
-        (0, 2),
-        "the outer address is allowed, and does not answer"
-    );
+    assert_ne!(first, 2, "the outer address is allowed");
     for _ in 0..3 {
         assert_eq!(socks5(tunnel.client.socks[0], 1, &name, port).await.1, 2);
     }

@@ -105,11 +105,7 @@ async fn socks_by_ipv4_ipv6_and_name() {
 /// RFC 1928 section 6: the far side's failure reaches the SOCKS client under its own code.
 #[tokio::test]
 async fn socks_replies_tell_why() {
-    let gone = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let (_held, gone) = tunnel_common::closed_port();
     let mut config = any();
     config.resolver = tunnel_common::Names::of(&[("empty.example", &[&[]])]);
     let tunnel = Tunnel::with(config, &[("-D", "0")], |_| {}).await;
@@ -248,17 +244,17 @@ async fn half_close_passes_both_ways() {
 /// A reset on one side becomes a reset on the other.
 #[tokio::test]
 async fn reset_passes_both_ways() {
-    let (told, mut errors) = mpsc::unbounded_channel();
+    let (told, mut reads) = mpsc::unbounded_channel();
     let waits = serve("127.0.0.1:0", move |mut stream| {
         let told = told.clone();
         async move {
             let mut byte = [0; 1];
-            stream.read_exact(&mut byte).await?;
-            let end = stream
-                .read_exact(&mut byte)
-                .await
-                .map_err(|error| error.kind());
-            told.send(end).map_err(io::Error::other)
+            for _ in 0..2 {
+                let read = stream.read_exact(&mut byte).await;
+                let read = read.map_err(|error| error.kind());
+                told.send(read).map_err(io::Error::other)?;
+            }
+            Ok(())
         }
     })
     .await;
@@ -281,10 +277,10 @@ async fn reset_passes_both_ways() {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"x").await.unwrap();
         // So that the reset does not overtake the byte.
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        assert_eq!(soon("the byte", reads.recv()).await.unwrap(), Ok(1));
         stream.set_zero_linger().unwrap();
         drop(stream);
-        let end = soon("the reset", errors.recv()).await.unwrap();
+        let end = soon("the reset", reads.recv()).await.unwrap();
         assert_eq!(end, Err(io::ErrorKind::ConnectionReset), "{address}");
     }
     for address in [tunnel.client.local[1], remote(1)] {
@@ -357,11 +353,7 @@ async fn reset_passes_while_the_far_side_stands_still() {
 
 #[tokio::test]
 async fn a_destination_that_refuses_resets_the_client() {
-    let gone = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let (_held, gone) = tunnel_common::closed_port();
     let to = format!("0:{gone}");
     let tunnel = Tunnel::start(&[("-L", &to), ("-R", &to)]).await;
     let addresses: [SocketAddr; 2] = [tunnel.client.local[0], tunnel.client.remote[0].unwrap()];

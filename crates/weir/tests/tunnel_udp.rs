@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
-use tunnel_common::{Names, Place, Tunnel, pattern, socks_name, soon, until};
+use tunnel_common::{NEVER, Names, Place, Tunnel, pattern, socks_name, soon, until};
 use weir::tunnel::{AllowTo, ServerConfig, Transport};
 
 /// The longest payload over IPv4: 65,535 less 20 for IP and 8 for UDP.
@@ -144,7 +144,7 @@ async fn two_clients_get_their_own_answers_alone() {
 /// RFC 1122 section 4.1.3.3: ICMP says that nobody listens; the flow lives on and serves who listens later.
 #[tokio::test]
 async fn a_dead_destination_does_not_end_the_flow() {
-    let gone = echo_address().await;
+    let (held, gone) = closed();
     let tunnel = Tunnel::start(&[("-L", &format!("udp:0:{gone}"))]).await;
     let socket = client("127.0.0.1:0").await;
     socket.connect(tunnel.client.local[0]).await.unwrap();
@@ -154,15 +154,20 @@ async fn a_dead_destination_does_not_end_the_flow() {
     }
     nothing(&socket).await;
     let flow = tunnel.client.view.status().streams[0].id;
+    drop(held);
     echo(&gone.to_string()).await;
     socket.send(b"now").await.unwrap();
     assert_eq!(receive(&socket).await, b"now");
     assert_eq!(tunnel.client.view.status().streams[0].id, flow);
 }
 
-/// An address where nobody listens.
-async fn echo_address() -> SocketAddr {
-    client("127.0.0.1:0").await.local_addr().unwrap()
+/// An address where nobody listens, and the socket that keeps it: datagrams of others are not for it, since it is
+/// connected to itself.
+fn closed() -> (std::net::UdpSocket, SocketAddr) {
+    let held = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = held.local_addr().unwrap();
+    held.connect(address).unwrap();
+    (held, address)
 }
 
 #[tokio::test]
@@ -186,7 +191,7 @@ async fn rules_hold_for_datagrams() {
     nothing(&socket).await;
     socket.send_to(b"ok", tunnel.client.local[1]).await.unwrap();
     assert_eq!(receive(&socket).await, b"ok");
-    let mut socks = Socks::new(tunnel.client.socks[0], 0).await;
+    let mut socks = Socks::new(tunnel.client.socks[0], None).await;
     let name = socks_name("localhost");
     socks.send(&name, forbidden.port(), b"by name").await;
     socks.send(&[1, 127, 0, 0, 1], allowed.port(), b"ok").await;
@@ -202,7 +207,7 @@ async fn a_name_that_leads_to_what_is_not_allowed_is_refused() {
     config.allow_to = AllowTo::from_rules(["203.0.113.0/24"]).unwrap();
     config.resolver = Names::of(&[("evil.example", &[&["127.0.0.1"]])]);
     let tunnel = Tunnel::with(config, &[("-D", "0")], |_| {}).await;
-    let mut socks = Socks::new(tunnel.client.socks[0], 0).await;
+    let mut socks = Socks::new(tunnel.client.socks[0], None).await;
     socks
         .send(&socks_name("evil.example"), secret.port(), b"x")
         .await;
@@ -217,8 +222,11 @@ struct Socks {
 }
 
 impl Socks {
-    /// Asks for an association from `port`, 0 when that is not known yet.
-    async fn new(proxy: SocketAddr, port: u16) -> Self {
+    /// Asks for an association, from the port of this socket where one is given.
+    async fn new(proxy: SocketAddr, said: Option<UdpSocket>) -> Self {
+        let port = said
+            .as_ref()
+            .map_or(0, |said| said.local_addr().unwrap().port());
         let mut control = TcpStream::connect(proxy).await.unwrap();
         control.write_all(&[5, 1, 0]).await.unwrap();
         let mut method = [0; 2];
@@ -247,8 +255,10 @@ impl Socks {
             proxy.ip(),
             "where the client reaches it already"
         );
-        let bind = SocketAddr::new(relay.ip(), port);
-        let socket = UdpSocket::bind(bind).await.unwrap();
+        let socket = match said {
+            Some(said) => said,
+            None => client(&SocketAddr::new(relay.ip(), 0).to_string()).await,
+        };
         Self {
             control,
             relay,
@@ -293,7 +303,7 @@ async fn socks_by_ipv4_ipv6_and_name() {
     let tunnel = Tunnel::with(config, &[("-D", "0"), ("-D", "[::1]:0")], |_| {}).await;
     let v6 = [&[4][..], &[0; 15], &[1]].concat();
     for proxy in &tunnel.client.socks {
-        let mut socks = Socks::new(*proxy, 0).await;
+        let mut socks = Socks::new(*proxy, None).await;
         for (address, destination) in [
             (vec![1, 127, 0, 0, 1], four),
             (v6.clone(), six),
@@ -318,7 +328,7 @@ async fn socks_by_ipv4_ipv6_and_name() {
 async fn socks_drops_fragments_and_garbage() {
     let echo = echo("127.0.0.1:0").await;
     let tunnel = Tunnel::start(&[("-D", "0")]).await;
-    let mut socks = Socks::new(tunnel.client.socks[0], 0).await;
+    let mut socks = Socks::new(tunnel.client.socks[0], None).await;
     let four = [1, 127, 0, 0, 1];
     for bad in [
         Socks::datagram(1, &four, echo.port(), b"a fragment"),
@@ -344,7 +354,7 @@ async fn socks_takes_datagrams_of_its_client_alone() {
     let echo = echo("127.0.0.1:0").await;
     let tunnel = Tunnel::start(&[("-D", "0")]).await;
     let datagram = Socks::datagram(0, &[1, 127, 0, 0, 1], echo.port(), b"stolen");
-    let mut socks = Socks::new(tunnel.client.socks[0], 0).await;
+    let mut socks = Socks::new(tunnel.client.socks[0], None).await;
     let elsewhere = client("127.0.0.2:0").await;
     elsewhere.send_to(&datagram, socks.relay).await.unwrap();
     nothing(&elsewhere).await;
@@ -356,8 +366,8 @@ async fn socks_takes_datagrams_of_its_client_alone() {
     nothing(&same_host).await;
 
     // A client that said its port is safe from the first datagram on.
-    let port = client("127.0.0.1:0").await.local_addr().unwrap().port();
-    let mut socks = Socks::new(tunnel.client.socks[0], port).await;
+    let said = client("127.0.0.1:0").await;
+    let mut socks = Socks::new(tunnel.client.socks[0], Some(said)).await;
     same_host.send_to(&datagram, socks.relay).await.unwrap();
     nothing(&same_host).await;
     socks.send(&[1, 127, 0, 0, 1], echo.port(), b"mine").await;
@@ -369,7 +379,7 @@ async fn socks_takes_datagrams_of_its_client_alone() {
 async fn an_association_ends_with_its_connection() {
     let echo = echo("127.0.0.1:0").await;
     let tunnel = Tunnel::start(&[("-D", "0")]).await;
-    let mut socks = Socks::new(tunnel.client.socks[0], 0).await;
+    let mut socks = Socks::new(tunnel.client.socks[0], None).await;
     socks.send(&[1, 127, 0, 0, 1], echo.port(), b"alive").await;
     assert_eq!(socks.receive().await.1, b"alive");
     assert_eq!(tunnel.client.view.status().streams.len(), 1);
@@ -382,8 +392,10 @@ async fn an_association_ends_with_its_connection() {
         tunnel.client.view.status().streams.is_empty()
     })
     .await;
-    // The socket is free again.
-    UdpSocket::bind(socks.relay).await.unwrap();
+    until("the socket to be free", || {
+        std::net::UdpSocket::bind(socks.relay).is_ok()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -392,7 +404,7 @@ async fn many_destinations_of_one_association_are_bounded() {
         config.max_udp_flows_of_association = 3;
     })
     .await;
-    let mut socks = Socks::new(tunnel.client.socks[0], 0).await;
+    let mut socks = Socks::new(tunnel.client.socks[0], None).await;
     for _ in 0..10 {
         let echo = echo("127.0.0.1:0").await;
         socks.send(&[1, 127, 0, 0, 1], echo.port(), b"hello").await;
@@ -423,13 +435,21 @@ async fn a_flow_ends_when_it_is_idle_and_a_new_one_begins() {
         let socket = client("127.0.0.1:0").await;
         socket.connect(tunnel.client.local[0]).await.unwrap();
         let flows = || tunnel.client.view.status().streams;
-        socket.send(b"one").await.unwrap();
-        assert_eq!(receive(&socket).await, b"one");
-        let first = flows()[0].id;
+        // A machine that stands still for a while ends a flow before its answer came.
+        let asked = async |data: &[u8]| loop {
+            socket.send(data).await.unwrap();
+            let mut buffer = [0; 10];
+            let came = timeout(Duration::from_secs(1), socket.recv(&mut buffer)).await;
+            if let (Ok(Ok(length)), Some(flow)) = (came, flows().first())
+                && buffer[..length] == *data
+            {
+                return flow.id;
+            }
+        };
+        let first = soon("the first echo", asked(b"one")).await;
         until("the idle end", || flows().is_empty()).await;
-        socket.send(b"two").await.unwrap();
-        assert_eq!(receive(&socket).await, b"two");
-        assert_ne!(flows()[0].id, first);
+        let second = soon("the second echo", asked(b"two")).await;
+        assert_ne!(first, second);
     }
 }
 
@@ -521,7 +541,7 @@ async fn a_drain_does_not_wait_for_flows() {
         ("-R", &*format!("udp:0:{echo}")),
     ];
     let tunnel = Tunnel::with(ServerConfig::default(), &options, |config| {
-        config.grace = Duration::from_secs(100);
+        config.grace = NEVER;
     })
     .await;
     check_sizes(tunnel.client.local[0]).await;

@@ -11,9 +11,6 @@ use tokio::time::{Instant, sleep, timeout};
 use weir::tunnel::{ClientConfig, ClientError, TunnelClient};
 use weir::{ConnectError, Connection, EcnReport, Endpoint, Identity, Target, Via};
 
-/// How long a connection may take to learn what becomes of its marks.
-const MARKS: Duration = Duration::from_secs(1);
-
 /// A peer that proved its key.
 struct Proved {
     peer: Target,
@@ -101,7 +98,7 @@ impl Visit<'_> {
                     peer: connection.peer_id(),
                     ..self.target.clone()
                 };
-                let marks = marks(&connection).await;
+                let marks = marks(&connection, self.limit).await;
                 connection.close(0, "examined");
                 let check = self.proved(&peer, connection.via(), time);
                 let check = check.figure("time_us", time.as_micros());
@@ -154,12 +151,12 @@ impl Visit<'_> {
     }
 }
 
-/// What became of a connection's marks, once that is known; `None` over TCP.
-async fn marks(connection: &Connection) -> Option<EcnReport> {
+/// What became of a connection's marks, once that is known or `limit` is over; `None` over TCP.
+async fn marks(connection: &Connection, limit: Duration) -> Option<EcnReport> {
     let begun = Instant::now();
     loop {
         let marks = connection.stats().path?.ecn;
-        if marks != EcnReport::Testing || begun.elapsed() > MARKS {
+        if marks != EcnReport::Testing || begun.elapsed() > limit {
             return Some(marks);
         }
         // Something that is answered.

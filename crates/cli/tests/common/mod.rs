@@ -9,8 +9,8 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// Nothing here takes longer on a machine that is not stuck.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+/// What has not come by then hangs: far more than a machine needs that stands still for seconds.
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 /// The command with these arguments, away from the user's own settings.
 pub(crate) fn weir(args: &[&str]) -> Command {

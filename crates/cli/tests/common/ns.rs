@@ -63,7 +63,7 @@ impl Net {
         let namespace = PathBuf::from(format!("/proc/{}/ns/net", keeper.id()));
         let began = Instant::now();
         while std::fs::read_link(&namespace).is_ok_and(|other| other == own) {
-            assert!(began.elapsed() < Duration::from_secs(10));
+            assert!(began.elapsed() < crate::common::LIMIT);
             std::thread::sleep(Duration::from_millis(5));
         }
         let id = keeper.id().to_string();

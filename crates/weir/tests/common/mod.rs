@@ -149,9 +149,32 @@ pub(crate) fn echo(connection: Connection) {
     });
 }
 
-/// Waits for `future`, and fails the test when it has not come in half a minute.
+/// What has not come by then hangs: far more than a machine needs that stands still for seconds.
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+
+/// A time-out of the product that no test lives to see: what ends before [`LIMIT`] did not wait for it.
+pub(crate) const NEVER: Duration = Duration::from_secs(3600);
+
+/// A dial that waits for its answer as long as it takes.
+pub(crate) fn patient() -> Config {
+    Config {
+        handshake_timeout: NEVER,
+        ..Config::default()
+    }
+}
+
+/// Waits for `future`, and fails the test when it hangs.
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(30), future)
+    tokio::time::timeout(LIMIT, future)
         .await
         .expect("it never came")
+}
+
+/// A UDP port that nobody listens on and nobody else gets: the socket that holds it takes datagrams from
+/// itself alone, so that the host answers all others with "port unreachable".
+#[cfg(target_os = "linux")]
+pub(crate) fn closed_port(bind: &str) -> std::io::Result<std::net::UdpSocket> {
+    let held = std::net::UdpSocket::bind(bind)?;
+    held.connect(held.local_addr()?)?;
+    Ok(held)
 }

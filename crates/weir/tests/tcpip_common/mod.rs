@@ -109,9 +109,19 @@ pub(crate) async fn read_all(
     Ok(all)
 }
 
-/// Waits until the stack is as wanted; panics when that takes longer than it may.
-pub(crate) async fn until(stack: &Stack, within: Duration, wanted: impl Fn(&StackStats) -> bool) {
-    let deadline = tokio::time::Instant::now() + within;
+/// What has not come by then hangs: far more than a machine needs that stands still for seconds.
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+
+/// Waits for `future`, and fails the test when it hangs.
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LIMIT, future)
+        .await
+        .expect("it never came")
+}
+
+/// Waits until the stack is as wanted, and fails the test when that never comes.
+pub(crate) async fn until(stack: &Stack, wanted: impl Fn(&StackStats) -> bool) {
+    let deadline = tokio::time::Instant::now() + LIMIT;
     while !wanted(&stack.stats()) {
         assert!(
             tokio::time::Instant::now() < deadline,

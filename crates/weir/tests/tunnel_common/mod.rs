@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use weir::tunnel::{
@@ -24,8 +24,19 @@ use weir::tunnel::{
 };
 use weir::{Endpoint, Identity, Via};
 
-/// Nothing on loopback takes this long; a test that does hangs.
-pub(crate) const SOON: Duration = Duration::from_secs(10);
+/// What has not come by then hangs: far more than a machine needs that stands still for seconds.
+pub(crate) const SOON: Duration = Duration::from_secs(120);
+
+/// A time-out of the product, or a service that is slow: what ends before [`SOON`] did not wait for it.
+pub(crate) const NEVER: Duration = Duration::from_secs(3600);
+
+/// A port of this machine that refuses connections, and the socket that keeps it: bound, and not listening.
+pub(crate) fn closed_port() -> (TcpSocket, SocketAddr) {
+    let held = TcpSocket::new_v4().expect("a socket");
+    held.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    let address = held.local_addr().expect("its address");
+    (held, address)
+}
 
 /// Waits for something that must come soon.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
@@ -175,7 +186,7 @@ impl Place {
         let mut config = client_config(&peer, options);
         config.backoff.min = Duration::from_millis(20);
         config.backoff.max = Duration::from_millis(200);
-        config.wait_for_connection = Duration::from_secs(5);
+        config.wait_for_connection = NEVER;
         let client = Client::start(place.friend.clone(), Via::Yamux, config).await;
         (place, server, client)
     }
