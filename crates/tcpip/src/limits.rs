@@ -112,8 +112,11 @@ pub const MAX_UDP_QUEUE: usize = 64 * 1024 * 1024;
 pub const CONNECTION_COST: u64 = 1536;
 /// How exactly connections' timers go off: up to so much late, never early.
 pub const TIMER_TICK: Duration = Duration::from_micros(100);
-/// A connection that was silent for so long gives back what only a flow needs.
-pub const REST_AFTER: Duration = Duration::from_secs(2);
+/// A connection that was silent for so long gives back what only a flow needs; one that knows more of
+/// its path than a new one would, after a retransmission time-out at the earliest.
+pub const REST_AFTER: Duration = Duration::from_millis(50);
+/// The same where congestion control has a model of the path.
+pub const MODEL_REST_AFTER: Duration = Duration::from_secs(2);
 /// Listeners of one stack.
 pub const MAX_LISTENERS: usize = 65_536;
 /// Segments that wait to be sent for which there is no connection: RSTs, SYN cookies, ACKs in

@@ -52,7 +52,7 @@ fn exchange(pair: &mut Pair, (a, b): (TcpKey, TcpKey)) {
     pair.b.take_events();
 }
 
-// T156: ten thousand connections that were used and fell idle: at most 1.5 KiB each, everything
+// T156: ten thousand connections that were used and fell idle: at most 720 bytes each, everything
 // included. And no wake-up is left.
 #[test]
 fn an_idle_connection_is_small_and_sleeps() {
@@ -88,7 +88,7 @@ fn an_idle_connection_is_small_and_sleeps() {
     // Both ends of each are here.
     let each = held / (CONNECTIONS - 1) / 2;
     println!("{each} bytes an idle connection");
-    assert!(each <= 1536, "{each} bytes an idle connection");
+    assert!(each <= 720, "{each} bytes an idle connection");
     assert_eq!(pair.a.stack.stats().connections, CONNECTIONS);
 
     // T156: nothing wakes up for them.

@@ -10,7 +10,7 @@ mod pair;
 
 use pair::{MILLI, Pair, Wire, pattern};
 use weir_core::time::Duration;
-use weir_tcpip::{ConnectConfig, ListenConfig, Setting, TcpKey};
+use weir_tcpip::{CloseCause, ConnectConfig, KeepAlive, ListenConfig, Setting, State, TcpKey};
 
 /// A pair over a link of 10 ms each way, and a connection over it.
 fn far(wire: &Wire) -> (Pair, TcpKey, TcpKey) {
@@ -139,4 +139,35 @@ fn idle_connections_hold_no_buffers() {
             .poll_timeout()
             .is_none_or(|(at, _)| at > begun + Duration::from_secs(3600))
     );
+}
+
+// T126, T156: a connection that sleeps still asks whether the peer is there, and hears the answer.
+#[test]
+fn keep_alive_wakes_what_sleeps() {
+    let mut pair = Pair::new(&Wire::default());
+    let listener = pair.listen(ListenConfig::default());
+    let mut config = ConnectConfig::default();
+    config.tcp.keepalive = Some(KeepAlive {
+        idle: Duration::from_secs(30),
+        interval: Duration::from_secs(5),
+        count: 3,
+    });
+    let a = pair.dial(config);
+    pair.run(100 * MILLI);
+    let b = pair.b.stack.tcp_accept(pair.now, listener).unwrap();
+    for round in 1..=4 {
+        let before = (pair.a.sent, pair.b.sent);
+        pair.run(Duration::from_secs(31));
+        // A probe, and its answer.
+        assert_eq!(
+            (pair.a.sent, pair.b.sent),
+            (before.0 + 1, before.1 + 1),
+            "{round}"
+        );
+    }
+    assert_eq!(pair.b.stack.tcp_state(b), Some(State::Established));
+    pair.b.passes = Some(Box::new(|_| false));
+    pair.run(Duration::from_secs(60));
+    let cause = Some(CloseCause::KeepAliveTimedOut);
+    assert_eq!(pair.a.stack.tcp_close_cause(a), cause);
 }

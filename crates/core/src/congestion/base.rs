@@ -39,7 +39,7 @@ impl Base {
         let max_datagram = config.max_datagram.max(1);
         Base {
             window: config.window().min(limits::MAX_CONGESTION_WINDOW),
-            ssthresh: u64::MAX,
+            ssthresh: config.ssthresh.unwrap_or(u64::MAX),
             max_datagram,
             is_initial: true,
             initial_window: config.initial_window,

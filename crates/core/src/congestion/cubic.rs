@@ -77,7 +77,7 @@ impl Cubic {
         Cubic {
             base: Base::new(config),
             recovery: Recovery::default(),
-            hystart: Some(HyStart::default()),
+            hystart: config.ssthresh.is_none().then(HyStart::default),
             curve: Curve::default(),
             undo: None,
             timeout_undo: None,

@@ -196,6 +196,9 @@ pub struct Config {
     /// The window to begin with, in bytes; `None` for [`initial_window`] of `max_datagram`. Never
     /// below [`minimum_window`].
     pub initial_window: Option<u64>,
+    /// Where slow start ends, in bytes, if that is known from before; a model of the path does
+    /// without.
+    pub ssthresh: Option<u64>,
     /// Seed of the random numbers that an algorithm may draw (BBR spreads its probing by them).
     pub seed: u64,
 }
@@ -207,6 +210,7 @@ impl Config {
         Config {
             max_datagram,
             initial_window: None,
+            ssthresh: None,
             seed,
         }
     }

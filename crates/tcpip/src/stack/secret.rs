@@ -112,10 +112,19 @@ impl Secret {
 
     /// The hash of a connection's two ends and one more word.
     pub(crate) fn pair(&self, local: &SocketAddr, remote: &SocketAddr, more: u64) -> u64 {
-        let [a, b] = halves(local.ip());
-        let [c, d] = halves(remote.ip());
         let ports = u64::from(local.port()) << 16 | u64::from(remote.port());
-        self.hash(&[a, b, c, d, ports, more])
+        match (local.ip(), remote.ip()) {
+            // Half as many words, and so no input of IPv6: the length is a part of the hash.
+            (IpAddr::V4(local), IpAddr::V4(remote)) => {
+                let both = u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits());
+                self.hash(&[both, ports, more])
+            }
+            (local, remote) => {
+                let [a, b] = halves(local);
+                let [c, d] = halves(remote);
+                self.hash(&[a, b, c, d, ports, more])
+            }
+        }
     }
 
     /// The hash of two addresses.

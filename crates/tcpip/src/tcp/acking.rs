@@ -3,7 +3,7 @@
 use crate::limits::{MAX_DUPLICATE_ACKS, QUICK_ACKS};
 
 /// Whether an acknowledgement is owed, and how soon.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Acking {
     /// With the batch that is under way.
     pub(super) now: bool,

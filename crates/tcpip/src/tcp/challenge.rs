@@ -6,7 +6,7 @@ use crate::limits::{CHALLENGE_PERIOD, MAX_CHALLENGE_ACKS};
 
 /// A counter of one connection. It is shared with nobody: what one peer uses up, another cannot
 /// notice (T44, CVE-2016-5696).
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Challenge {
     since: Instant,
     /// One is to be sent.

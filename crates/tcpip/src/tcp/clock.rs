@@ -6,7 +6,7 @@ use crate::limits::PAWS_IDLE;
 use crate::wire::tcp::Timestamps;
 
 /// What is known of the peer's timestamps.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Clock {
     /// Both SYNs carried the option: every segment but RST has it (T108).
     pub(super) is_on: bool,

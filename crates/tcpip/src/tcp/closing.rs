@@ -125,6 +125,19 @@ impl Connection {
         self.receive.share.shrink_to(cx.budget, 0);
     }
 
+    /// Takes over the lists of a connection that is over, which gave its memory back.
+    pub(crate) fn reuse(&mut self, cx: &mut Context<'_>, old: &mut Connection) {
+        self.recovery.reuse(&mut old.recovery);
+        if self.send.buffer.is_empty() && self.send.buffer.end() == 1 {
+            old.send.buffer.restart(1, cx.chunks);
+            core::mem::swap(&mut self.send.buffer, &mut old.send.buffer);
+        }
+        if self.receive.assembler.is_empty() && self.receive.assembler.end() == 1 {
+            old.receive.assembler.restart(1, cx.chunks);
+            core::mem::swap(&mut self.receive.assembler, &mut old.receive.assembler);
+        }
+    }
+
     /// How long an orphan may take: the linger time while something of ours is unacknowledged, then
     /// the time to wait for the peer's FIN.
     pub(super) fn arm_close(&mut self, cx: &Context<'_>) {

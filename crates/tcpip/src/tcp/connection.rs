@@ -109,7 +109,7 @@ pub(super) struct Begin {
 }
 
 /// What is counted, for [`TcpStats`](super::TcpStats) and timers.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
     pub(super) segments_in: u64,
     pub(super) segments_out: u64,
@@ -242,8 +242,24 @@ impl Connection {
         connection
     }
 
+    #[inline]
     fn new(
         cx: &mut Context<'_>,
+        tuple: Tuple,
+        config: Arc<TcpConfig>,
+        numbers: Numbers,
+        path: PathInfo,
+        state: State,
+    ) -> Connection {
+        let seed = next_u64(cx.rng);
+        Connection::blank(cx.now, seed, tuple, config, numbers, path, state)
+    }
+
+    /// One of which nothing was sent or received. `seed`: of its congestion controller.
+    #[inline]
+    pub(super) fn blank(
+        now: Instant,
+        seed: u64,
         tuple: Tuple,
         config: Arc<TcpConfig>,
         numbers: Numbers,
@@ -257,14 +273,14 @@ impl Connection {
             max_rto: MAX_RTO.max(config.min_rto),
             initial_rto: INITIAL_RTO,
             pacing: config.pacing,
-            seed: next_u64(cx.rng),
+            seed,
             sack: false,
             timestamps: false,
         };
         Connection {
             send: Sender::new(config.send_buffer.initial, default_mss(&tuple)),
             receive: Receiver::new(config.receive_window.initial),
-            recovery: Recovery::new(cx.now, &recovery),
+            recovery: Recovery::new(now, &recovery),
             mss: default_mss(&tuple),
             tuple,
             config,
@@ -281,7 +297,7 @@ impl Connection {
             challenge: Challenge::default(),
             timers: Timers::new(),
             begin: Begin {
-                at: cx.now,
+                at: now,
                 is_passive: false,
                 syn_due: true,
                 syns: 0,
@@ -290,9 +306,9 @@ impl Connection {
                 cookie: None,
             },
             seen: Seen {
-                last_received: cx.now,
-                last_data: cx.now,
-                last_sent: cx.now,
+                last_received: now,
+                last_data: now,
+                last_sent: now,
                 ..Seen::default()
             },
             told: SeenMetrics::default(),

@@ -1,7 +1,7 @@
 //! Classic ECN of one connection (RFC 3168 section 6.1).
 
 /// What was agreed, and what is to be said.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct EcnState {
     /// Our SYN asked for it (ECE and CWR).
     pub(super) asked: bool,

@@ -6,12 +6,14 @@
 //! | `recovery/` | what is in flight, what is lost, how much may go |
 //! | `interface` | what passes between a connection and the stack |
 //! | `connection` | its variables, and how it begins |
+//! | `asleep` | what is kept of it while it has nothing to say |
 //! | `time_wait` | what is left of it in TIME-WAIT |
 
 mod acking;
 mod acknowledgment;
 mod application;
 mod arrival;
+pub(crate) mod asleep;
 mod challenge;
 mod clock;
 mod closing;
@@ -27,7 +29,6 @@ pub(crate) mod listen;
 mod receiver;
 mod recovery;
 mod reorder;
-mod rest;
 mod sender;
 mod state;
 mod stats;

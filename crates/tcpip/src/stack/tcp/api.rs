@@ -87,20 +87,20 @@ impl Stack {
     /// Both ends of a connection: local, remote.
     #[must_use]
     pub fn tcp_addresses(&self, key: TcpKey) -> Option<(SocketAddr, SocketAddr)> {
-        let tuple = self.tcp.connections.get(key.0)?.connection.tuple();
+        let tuple = self.tcp.connections.get(key.0)?.tuple;
         Some((tuple.local, tuple.remote))
     }
 
     /// Its state. [`State::TimeWait`] also where the stack keeps only what TIME-WAIT needs.
     #[must_use]
     pub fn tcp_state(&self, key: TcpKey) -> Option<State> {
-        Some(self.tcp.connections.get(key.0)?.connection.state())
+        Some(self.tcp.connections.get(key.0)?.state())
     }
 
     /// How it stands.
     #[must_use]
     pub fn tcp_stats(&self, now: Instant, key: TcpKey) -> Option<TcpStats> {
-        Some(self.tcp.connections.get(key.0)?.connection.stats(now))
+        Some(self.tcp.connections.get(key.0)?.stats(now))
     }
 
     /// Takes as much of the front of `data` as there is room for, without copying where it is large,
@@ -174,7 +174,7 @@ impl Stack {
     #[must_use]
     pub fn tcp_close_cause(&self, key: TcpKey) -> Option<CloseCause> {
         let entry = self.tcp.connections.get(key.0)?;
-        entry.connection.close_cause()
+        entry.close_cause()
     }
 
     /// No more will be written: FIN follows the last byte (T115). What the peer sends can be read on.

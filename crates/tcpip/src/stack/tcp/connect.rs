@@ -102,7 +102,7 @@ impl Tcp {
             listener.half_open = listener.half_open.saturating_sub(1);
         }
         entry.owner = Owner::Application;
-        if let Some(cause) = entry.connection.close_cause() {
+        if let Some(cause) = entry.close_cause() {
             // What happened before there was anybody to tell.
             host.tell(crate::Event::TcpClosed(TcpKey(key), cause));
         }
@@ -115,9 +115,7 @@ impl Tcp {
         remote: SocketAddr,
         config: &ConnectConfig,
     ) -> Result<TcpKey, ConnectError> {
-        if config.tcp != *self.config {
-            config.tcp.validate()?;
-        }
+        let shared = self.shared_config(&config.tcp)?;
         let ip = remote.ip();
         let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
         if remote.port() == 0 || ip.is_unspecified() || ip.is_multicast() || is_broadcast {
@@ -136,7 +134,7 @@ impl Tcp {
         let port = config.local.map_or(0, |local| local.port());
         let local = SocketAddr::new(asked.map_or(route.source, |local| local.ip()), port);
         let remote = plain(remote);
-        let (tuple, least) = self.free_ends(host, local, remote)?;
+        let (tuple, hash, least) = self.free_ends(host, local, remote)?;
         if !self.has_room(host) {
             return Err(if self.connections.len() >= host.config.max_connections {
                 ConnectError::TooMany(host.config.max_connections)
@@ -149,31 +147,30 @@ impl Tcp {
             cookie.unwrap_or(FastOpen::REQUEST)
         });
         let numbers = self.numbers(host.now, &tuple, least);
-        let shared = self.shared_config(&config.tcp);
         let mut context = host.context();
         let path = path(&route);
         let connection = Connection::connect(&mut context, tuple, shared, numbers, path, fast_open);
-        let hash = hash(&host.shared.spread, &tuple);
-        let key = self.insert(connection, hash, route, Owner::Application);
-        self.ends.insert(hash, Target::Connection(key.index));
+        let key = self.insert(host, connection, hash, route, Owner::Application);
         Ok(TcpKey(key))
     }
 
-    /// Two ends that no other connection has, and what the initial sequence number must not be below.
+    /// Two ends that no other connection has, their hash, and what the initial sequence number must not
+    /// be below.
     fn free_ends(
         &mut self,
         host: &mut Host<'_>,
         local: SocketAddr,
         remote: SocketAddr,
-    ) -> Result<(Tuple, Option<u32>), ConnectError> {
+    ) -> Result<(Tuple, u32, Option<u32>), ConnectError> {
         let port = match local.port() {
             0 => self.free_port(host, local.ip(), remote)?,
             port => port,
         };
         let local = SocketAddr::new(local.ip(), port);
         let tuple = Tuple { local, remote };
-        match self.find(hash(&host.shared.spread, &tuple), &tuple) {
-            None => Ok((tuple, None)),
+        let hash = hash(&host.shared.spread, &tuple);
+        match self.find(hash, &tuple) {
+            None => Ok((tuple, hash, None)),
             Some(Target::TimeWait(index)) => {
                 let successor = self.waits.get(index).map(|it| it.wait.successor());
                 let Some((least, true)) = successor else {
@@ -183,7 +180,7 @@ impl Tcp {
                 self.end_time_wait(index);
                 let counters = host.counters();
                 counters.tw_recycled = counters.tw_recycled.saturating_add(1);
-                Ok((tuple, Some(least)))
+                Ok((tuple, hash, Some(least)))
             }
             Some(_) => Err(ConnectError::InUse { local, remote }),
         }
@@ -228,7 +225,7 @@ impl Tcp {
         if entry.owner != Owner::Application {
             return;
         }
-        entry.connection.close(&mut host.context());
+        entry.connection().close(&mut host.context());
         self.let_go(host, key.0, false);
     }
 
@@ -248,7 +245,7 @@ impl Tcp {
             return;
         };
         if let Some(entry) = self.connections.get_mut(key) {
-            entry.connection.abort(&mut host.context(), cause);
+            entry.connection().abort(&mut host.context(), cause);
         }
         self.let_go(host, key, true);
     }
@@ -262,7 +259,7 @@ impl Tcp {
         self.orphans = self.orphans.saturating_add(1);
         if self.orphans > host.config.max_orphans && !is_aborted {
             entry
-                .connection
+                .connection()
                 .abort(&mut host.context(), CloseCause::Aborted);
             let counters = host.counters();
             counters.tcp_abort_on_memory = counters.tcp_abort_on_memory.saturating_add(1);
@@ -276,12 +273,12 @@ impl Tcp {
         let indices: Vec<u32> = self
             .connections
             .iter()
-            .filter_map(|(key, entry)| from_it(entry.connection.tuple()).then_some(key.index))
+            .filter_map(|(key, entry)| from_it(&entry.tuple).then_some(key.index))
             .collect();
         for index in indices {
             if let Some(entry) = self.connections.get_at_mut(index) {
                 let cause = CloseCause::AddressGone;
-                entry.connection.abort(&mut host.context(), cause);
+                entry.connection().abort(&mut host.context(), cause);
             }
             self.settle(host, index);
         }

@@ -22,8 +22,8 @@ impl Tcp {
         let Some(entry) = self.connections.get_at_mut(index) else {
             return;
         };
-        let connection = &mut entry.connection;
-        if !connection.is_in_flight(seq) {
+        // Who sleeps has nothing in flight, and is not woken for it.
+        if entry.is_asleep() || !entry.connection().is_in_flight(seq) {
             return;
         }
         let mut kind = error.kind;
@@ -40,6 +40,7 @@ impl Tcp {
                 mtu: u32::from(mtu),
             };
         }
+        let connection = entry.connection();
         connection.handle_icmp(&mut host.context(), kind, Some(seq));
         self.touch(index);
     }
@@ -55,10 +56,10 @@ impl Tcp {
             return;
         };
         let is_other = way.is_ok_and(|way| way.next_hop != lost.next_hop);
-        if is_other || !entry.connection.is_in_flight(seq) {
+        if is_other || entry.is_asleep() || !entry.connection().is_in_flight(seq) {
             return;
         }
-        entry.connection.handle_unreachable(&mut host.context());
+        entry.connection().handle_unreachable(&mut host.context());
         self.touch(index);
     }
 

@@ -170,9 +170,7 @@ impl Tcp {
             &incoming.syn(),
             FastOpenReply::default(),
         );
-        let key = self.insert(connection, incoming.hash, route, Owner::Application);
-        self.ends
-            .insert(incoming.hash, Target::Connection(key.index));
+        let key = self.insert(host, connection, incoming.hash, route, Owner::Application);
         self.mark_half_open(key, false);
         Ok(TcpKey(key))
     }

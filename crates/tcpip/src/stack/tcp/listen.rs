@@ -7,7 +7,6 @@ use super::{Owner, Tcp, path};
 use crate::ip::{Ecn, Route};
 use crate::limits::{CONNECTION_COST, MAX_FAST_OPEN_PENDING};
 use crate::stack::config::SynCookies;
-use crate::stack::demux::Target;
 use crate::stack::host::Host;
 use crate::tcp::TcpConfig;
 use crate::tcp::connection::Connection;
@@ -113,9 +112,7 @@ impl Tcp {
             fast_open,
         );
         let owner = Owner::Opening(listener);
-        let key = self.insert(connection, arrival.hash, route, owner);
-        self.ends
-            .insert(arrival.hash, Target::Connection(key.index));
+        let key = self.insert(host, connection, arrival.hash, route, owner);
         self.mark_half_open(key, fast_open.take_data);
         self.settle(host, key.index);
         Some(key)
@@ -273,12 +270,11 @@ impl Tcp {
             agreed,
             &arrival.received,
         );
-        let key = self.insert(connection, arrival.hash, route, Owner::Opening(listener));
-        self.ends
-            .insert(arrival.hash, Target::Connection(key.index));
+        let owner = Owner::Opening(listener);
+        let key = self.insert(host, connection, arrival.hash, route, owner);
         if let Some(entry) = self.connections.get_mut(key) {
             entry
-                .connection
+                .connection()
                 .handle_segment(&mut host.context(), &arrival.received);
         }
         self.settle(host, key.index);

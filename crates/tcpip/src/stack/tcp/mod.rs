@@ -3,6 +3,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `mod` | connections and where they are found |
+//! | `entry` | a connection and what the stack knows of it |
 //! | `segments` | what becomes of a segment |
 //! | `listen` | SYNs and the ACKs of SYN cookies |
 //! | `incoming` | attempts that wait for the application's decision |
@@ -14,6 +15,7 @@
 
 mod api;
 mod connect;
+mod entry;
 mod icmp;
 mod incoming;
 mod listen;
@@ -26,11 +28,13 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use weir_core::limits::OutOfRange;
 use weir_core::rng::{self, Rng};
 use weir_core::slab::{Key, Slab};
 use weir_core::time::Instant;
 use weir_core::timer::Wheel;
 
+use self::entry::{Entry, Owner};
 use self::incoming::Incoming;
 use self::time_waits::TimeWaits;
 use self::transmit::Reply;
@@ -48,46 +52,14 @@ use crate::tcp::listen::Listeners;
 use crate::tcp::listen::cookie::Cookies;
 use crate::tcp::listen::fast_open::{FastOpenCache, FastOpenKeys};
 
-/// Who has a connection.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Owner {
-    /// A listener, which it will wait at when it is established.
-    Opening(Key),
-    /// A listener, at which it waits to be accepted.
-    Waiting(Key),
-    /// The application.
-    Application,
-    /// Nobody: the application let go of it.
-    Nobody,
-}
-
-/// A connection and what the stack knows of it.
-pub(crate) struct Entry {
-    pub(crate) connection: Connection,
-    /// The way to the peer.
-    pub(crate) route: Route,
-    /// Of the table of ends.
-    hash: u32,
-    pub(crate) owner: Owner,
-    /// Its wake-up, which may be earlier than what the connection needs by now.
-    timer: Option<Key>,
-    /// When that is; [`Instant::MAX`] without.
-    timer_at: Instant,
-    /// In the table of ends.
-    linked: bool,
-    /// In SYN-RECEIVED, and counted so.
-    half_open: bool,
-    /// Data came with its SYN, and its handshake is not done.
-    fast_open: bool,
-    /// Something happened to it, and `settle` has not looked.
-    touched: bool,
-    /// In the list of those that want to send.
-    queued: bool,
-}
+/// Connections that are over whose memory is kept for the next: as many as come and go in one batch.
+const SPARE_CONNECTIONS: usize = 8;
 
 /// All TCP of one stack.
 pub(crate) struct Tcp {
     pub(crate) connections: Slab<Entry>,
+    /// Memory for the next connections.
+    spare: Vec<Box<Connection>>,
     ends: Demux,
     waits: TimeWaits,
     pub(crate) listeners: Listeners,
@@ -116,6 +88,7 @@ impl Tcp {
         let mut rng = rng::fork(rng);
         Tcp {
             connections: Slab::new(),
+            spare: Vec::new(),
             ends: Demux::default(),
             waits: TimeWaits::default(),
             listeners: Listeners::default(),
@@ -164,7 +137,7 @@ impl Tcp {
         self.ends.find(hash, |target| match target {
             Target::Connection(index) => {
                 let entry = self.connections.get_at(index);
-                entry.is_some_and(|entry| entry.connection.tuple() == tuple)
+                entry.is_some_and(|entry| entry.tuple == *tuple)
             }
             Target::TimeWait(index) => self.waits.is(index, tuple),
             Target::Incoming(index) => {
@@ -176,11 +149,15 @@ impl Tcp {
     }
 
     /// The same configuration as an `Arc` that many connections share.
-    fn shared_config(&mut self, config: &TcpConfig) -> Arc<TcpConfig> {
+    ///
+    /// # Errors
+    /// A setting that is out of its range.
+    fn shared_config(&mut self, config: &TcpConfig) -> Result<Arc<TcpConfig>, OutOfRange> {
         if *self.config != *config {
+            config.validate()?;
             self.config = Arc::new(config.clone());
         }
-        Arc::clone(&self.config)
+        Ok(Arc::clone(&self.config))
     }
 
     /// Initial sequence number (RFC 6528 section 3: a clock of 4 us and a keyed hash of both ends) and
@@ -206,22 +183,28 @@ impl Tcp {
             && host.shared.budget.try_reserve(CONNECTION_COST).is_ok()
     }
 
-    /// Keeps a connection whose room [`has_room`](Tcp::has_room) paid for.
-    fn insert(&mut self, connection: Connection, hash: u32, route: Route, owner: Owner) -> Key {
-        let key = self.connections.insert(Entry {
-            connection,
-            route,
-            hash,
-            owner,
-            timer: None,
-            timer_at: Instant::MAX,
-            linked: true,
-            half_open: false,
-            fast_open: false,
-            touched: false,
-            queued: false,
-        });
-        self.touch(key.index);
+    /// Keeps a connection whose room [`has_room`](Tcp::has_room) paid for, and where it is found.
+    #[inline]
+    fn insert(
+        &mut self,
+        host: &mut Host<'_>,
+        mut connection: Connection,
+        hash: u32,
+        route: Route,
+        owner: Owner,
+    ) -> Key {
+        let connection = match self.spare.pop() {
+            Some(mut spare) => {
+                connection.reuse(&mut host.context(), &mut spare);
+                *spare = connection;
+                spare
+            }
+            None => Box::new(connection),
+        };
+        let entry = Entry::new(connection, hash, route, owner);
+        let key = self.connections.insert(entry);
+        self.ends.insert(hash, Target::Connection(key.index));
+        self.touched.push(key.index);
         key
     }
 
@@ -237,7 +220,7 @@ impl Tcp {
         if entry.owner != Owner::Application {
             return None;
         }
-        let done = act(&mut entry.connection, &mut host.context());
+        let done = act(entry.connection(), &mut host.context());
         self.touch(key.0.index);
         Some(done)
     }
@@ -277,17 +260,30 @@ impl Tcp {
         let Some(mut entry) = self.connections.remove(key) else {
             return;
         };
-        entry.connection.release(&mut host.context());
+        entry.connection().release(&mut host.context());
         host.shared.budget.release(CONNECTION_COST);
         if entry.owner == Owner::Nobody {
             self.orphans = self.orphans.saturating_sub(1);
         }
+        if let Some(connection) = entry.into_awake()
+            && self.spare.len() < SPARE_CONNECTIONS
+        {
+            self.spare.push(connection);
+        }
         if self.connections.is_empty() {
-            // Nobody is there to use them: what a burst left behind goes back.
-            host.shared.chunks.trim();
+            self.trim(host);
+        }
+    }
+
+    /// Nobody is there to use them: what a burst left behind goes back. What one connection at a time
+    /// needs is kept for the next.
+    fn trim(&mut self, host: &mut Host<'_>) {
+        if self.connections.chunks() > 1 {
             self.connections.clear();
+            self.spare = Vec::new();
             (self.ready, self.touched) = (VecDeque::new(), Vec::new());
         }
+        host.shared.chunks.trim();
     }
 
     /// It is not half-open any more: counts it off where it was.

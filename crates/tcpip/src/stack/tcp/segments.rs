@@ -86,9 +86,9 @@ impl Tcp {
         }
         let mut context = host.context();
         entry
-            .connection
+            .connection()
             .handle_segment(&mut context, &arrival.received);
-        let is_over = matches!(entry.connection.state(), State::Closed | State::TimeWait);
+        let is_over = matches!(entry.state(), State::Closed | State::TimeWait);
         if entry.half_open || is_over {
             // What comes next in the batch has to find the accept queue, and the table, as they are
             // now.

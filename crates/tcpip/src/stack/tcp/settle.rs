@@ -2,7 +2,9 @@
 //!
 //! Once for a batch of segments, not once for each: `touched` says which connections to look at.
 
-use super::{Entry, Owner, Tcp};
+use super::entry::Entry;
+use super::{Owner, Tcp};
+use crate::limits::{REST_AFTER, TIMER_TICK};
 use crate::stack::demux::Target;
 use crate::stack::host::Host;
 use crate::stack::{Event, ListenerKey, TcpKey};
@@ -15,22 +17,39 @@ impl Entry {
     /// Sets its wake-up. One that is too early stays: moving it for each segment would cost more than
     /// the rare wake-up for nothing.
     #[inline]
-    pub(super) fn arm(&mut self, wheel: &mut Wheel<Target>, index: u32) {
-        let at = self.connection.wake_at();
-        if self.timer_at > at {
-            self.move_wake_up(wheel, index, at);
+    pub(super) fn arm(&mut self, wheel: &mut Wheel<Target>, now: Instant, index: u32) {
+        let due = self.connection().wake_at();
+        if self.timer_at > due || self.timer.is_none() {
+            self.move_wake_up(wheel, now, index, due);
         }
     }
 
     #[cold]
-    fn move_wake_up(&mut self, wheel: &mut Wheel<Target>, index: u32, at: Instant) {
+    fn move_wake_up(&mut self, wheel: &mut Wheel<Target>, now: Instant, index: u32, due: Instant) {
         match self.timer {
             Some(timer) => {
-                wheel.reset(timer, at);
+                wheel.reset(timer, due);
+                self.timer_at = due;
             }
-            None => self.timer = Some(wheel.insert(at, Target::Connection(index))),
+            // Something is under way: it is looked at once when that may be over.
+            None if due < Instant::MAX => self.rest(wheel, now, index, due.min(now + REST_AFTER)),
+            None => self.rest(wheel, now, index, due),
         }
-        self.timer_at = at;
+    }
+
+    /// It has no wake-up. It sleeps if it has been silent for long enough; else it gets one for what is
+    /// `due`, or for when it may sleep.
+    fn rest(&mut self, wheel: &mut Wheel<Target>, now: Instant, index: u32, due: Instant) {
+        let mut next = due;
+        match self.rest_at() {
+            Some(at) if at <= now && !self.touched && !self.queued => self.sleep(),
+            Some(at) => next = next.min(at.max(now + TIMER_TICK)),
+            None => {}
+        }
+        if next < Instant::MAX {
+            self.timer = Some(wheel.insert(next, Target::Connection(index)));
+            self.timer_at = next;
+        }
     }
 }
 
@@ -59,38 +78,38 @@ impl Tcp {
             return;
         };
         entry.touched = false;
-        let news = entry.connection.take_news();
+        let news = entry.connection().take_news();
         if !news.is_empty() {
             self.on_news(host, index, news);
         }
         let Some(entry) = self.connections.get_at_mut(index) else {
             return;
         };
-        let state = entry.connection.state();
+        let state = entry.state();
         if entry.half_open && state != State::SynReceived {
             self.clear_half_open(index);
         }
         if matches!(state, State::Closed | State::TimeWait) && self.wind_up(host, index) {
             return;
         }
-        self.enqueue_or_arm(index);
+        self.enqueue_or_arm(host.now, index);
     }
 
     /// Puts a connection into the list of those that want to send; its wake-up is seen to after its
     /// turn, or here when it has none.
     #[inline]
-    fn enqueue_or_arm(&mut self, index: u32) {
+    fn enqueue_or_arm(&mut self, now: Instant, index: u32) {
         let Some(entry) = self.connections.get_at_mut(index) else {
             return;
         };
         if entry.queued {
             return;
         }
-        if entry.connection.wants_transmit() {
+        if entry.connection().wants_transmit() {
             entry.queued = true;
             self.ready.push_back(index);
         } else {
-            entry.arm(&mut self.wheel, index);
+            entry.arm(&mut self.wheel, now, index);
         }
     }
 
@@ -99,8 +118,8 @@ impl Tcp {
         let Some(entry) = self.connections.get_at_mut(index) else {
             return;
         };
-        let news = entry.connection.take_news();
-        let state = entry.connection.state();
+        let news = entry.connection().take_news();
+        let state = entry.state();
         if !news.is_empty() {
             self.on_news(host, index, news);
         }
@@ -108,7 +127,7 @@ impl Tcp {
             return;
         }
         if let Some(entry) = self.connections.get_at_mut(index) {
-            entry.arm(&mut self.wheel, index);
+            entry.arm(&mut self.wheel, host.now, index);
         }
     }
 
@@ -139,7 +158,7 @@ impl Tcp {
             host.tell(Event::TcpWritable(key));
         }
         if news.closed
-            && let Some(cause) = entry.connection.close_cause()
+            && let Some(cause) = entry.close_cause()
         {
             host.tell(Event::TcpClosed(key, cause));
         }
@@ -153,8 +172,8 @@ impl Tcp {
         let Some(entry) = self.connections.get_mut(key) else {
             return;
         };
-        if let Some(cookie) = entry.connection.take_fast_open_cookie() {
-            let remote = entry.connection.tuple().remote.ip();
+        if let Some(cookie) = entry.connection().take_fast_open_cookie() {
+            let remote = entry.tuple.remote.ip();
             self.fast_open_cache.put(remote, cookie);
         }
         match entry.owner {
@@ -179,7 +198,7 @@ impl Tcp {
         let Some(entry) = self.connections.get_at_mut(index) else {
             return true;
         };
-        if !entry.connection.is_finished() {
+        if !entry.connection().is_finished() {
             return false;
         }
         let is_kept = matches!(entry.owner, Owner::Application | Owner::Waiting(_));
@@ -195,10 +214,10 @@ impl Tcp {
         let Some(entry) = self.connections.get_at_mut(index) else {
             return;
         };
-        let Some(wait) = entry.connection.take_time_wait(host.now) else {
+        let Some(wait) = entry.connection().take_time_wait(host.now) else {
             return;
         };
-        let (tuple, hash) = (*entry.connection.tuple(), entry.hash);
+        let (tuple, hash) = (entry.tuple, entry.hash);
         let is_linked = entry.linked;
         self.unlink(index);
         let most = host.config.max_time_waits;
@@ -238,23 +257,14 @@ impl Tcp {
         };
         entry.timer = None;
         entry.timer_at = Instant::MAX;
-        let due = entry.connection.wake_at();
+        let due = entry.connection().wake_at();
         if due <= host.now {
-            entry.connection.handle_timeout(&mut host.context());
+            entry.connection().handle_timeout(&mut host.context());
             self.touch(index);
             return;
         }
         // A wake-up for nothing: all is acknowledged, or what is due was put off.
-        let mut next = due;
-        match entry.connection.rest_at() {
-            Some(at) if at <= host.now => entry.connection.rest(),
-            Some(at) => next = next.min(at),
-            None => {}
-        }
-        if next < Instant::MAX {
-            entry.timer = Some(self.wheel.insert(next, Target::Connection(index)));
-            entry.timer_at = next;
-        }
+        entry.rest(&mut self.wheel, host.now, index, due);
     }
 
     fn on_time_wait_timer(&mut self, host: &Host<'_>, index: u32) {

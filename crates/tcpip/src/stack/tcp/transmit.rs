@@ -1,6 +1,7 @@
 //! Whose turn it is to send.
 
-use super::{Entry, Tcp};
+use super::Tcp;
+use super::entry::Entry;
 use crate::ip::Ecn;
 use crate::limits::DEFAULT_HOP_LIMIT;
 use crate::stack::host::Host;
@@ -22,14 +23,14 @@ impl Entry {
     /// as in a network.
     #[cold]
     fn renew_route(&mut self, host: &mut Host<'_>) {
-        let tuple = *self.connection.tuple();
+        let tuple = self.tuple;
         let Some(route) = host.route(&tuple.local, &tuple.remote) else {
             return;
         };
         let is_other = route.mtu != self.route.mtu;
         self.route = route;
         if is_other {
-            self.connection
+            self.connection()
                 .handle_path_mtu(&mut host.context(), route.mtu);
         }
     }
@@ -68,7 +69,7 @@ impl Tcp {
         if !host.ip.is_current(&entry.route) {
             entry.renew_route(host);
         }
-        let connection = &mut entry.connection;
+        let connection = entry.body.connection(&entry.tuple);
         let wire = Wire {
             local: connection.tuple().local.ip(),
             remote: connection.tuple().remote.ip(),
@@ -97,7 +98,7 @@ impl Tcp {
         if connection.has_news() || matches!(connection.state(), State::Closed | State::TimeWait) {
             self.settle_sent(host, index);
         } else {
-            entry.arm(&mut self.wheel, index);
+            entry.arm(&mut self.wheel, host.now, index);
         }
     }
 

@@ -284,6 +284,7 @@ impl Recovery {
         if self.tlp.on_ack(ack.offset, ack.dsack.as_ref(), is_bare) && self.phase == Phase::Open {
             // The probe repaired the loss by itself: congestion control hears of it all the same.
             self.news.probe_repaired = true;
+            self.wake_for_losses(now);
             let flight = self.flight.next.saturating_sub(self.flight.una);
             let flight = flight.saturating_add(tally.delivered);
             self.controller.limit_to_flight(flight);

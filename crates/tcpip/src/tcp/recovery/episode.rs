@@ -78,6 +78,7 @@ const ECHO_MARGIN: Duration = GRANULARITY;
 impl Recovery {
     /// Losses were found: the controller hears of it, and a recovery begins if none runs.
     pub(super) fn on_losses(&mut self, now: Instant, losses: &Losses, tally: &Tally) {
+        self.wake_for_losses(now);
         self.counters.lost = self.counters.lost.saturating_add(losses.bytes);
         self.needs_syn |= losses.syn;
         self.needs_fin |= losses.fin;
@@ -159,6 +160,7 @@ impl Recovery {
     /// The retransmission timer expired and `losses` were marked. `was` is where the connection
     /// stood.
     pub(super) fn on_timeout_losses(&mut self, now: Instant, losses: &Losses, was: Phase) {
+        self.wake_for_losses(now);
         self.counters.lost = self.counters.lost.saturating_add(losses.bytes);
         self.needs_fin |= losses.fin;
         if let Some(rates) = &mut self.flight.rates {

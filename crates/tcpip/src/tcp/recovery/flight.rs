@@ -12,6 +12,9 @@ use super::board::{Board, Resent};
 use super::record::{CELLS, Record};
 use super::tally::Tally;
 
+/// Records whose memory stays when the rest goes: the next connection in this one's place needs as many.
+const KEEP_RECORDS: usize = 4;
+
 /// Everything between the cumulative acknowledgement and what was sent last.
 #[derive(Debug)]
 pub(super) struct Flight {
@@ -429,10 +432,20 @@ impl Flight {
         head.map_or(0, |record| record.bytes(record.cell_at(self.una), 0))
     }
 
-    /// Gives back what is not in use.
+    /// Takes the memory of a list that is not in use any more.
+    pub(super) fn reuse(&mut self, old: &mut Flight) {
+        if self.records.is_empty() {
+            old.records.clear();
+            core::mem::swap(&mut self.records, &mut old.records);
+        }
+    }
+
+    /// Gives back what is not in use, but for a little.
     pub(super) fn release(&mut self) {
         if self.records.is_empty() {
-            self.records = VecDeque::new();
+            if self.records.capacity() > KEEP_RECORDS {
+                self.records = VecDeque::new();
+            }
             self.board = None;
             if let Some(rates) = &mut self.rates {
                 rates.records = VecDeque::new();

@@ -63,7 +63,7 @@ mod undo_tests;
 use core::ops::Range;
 
 use weir_core::buf::SendBuffer;
-use weir_core::congestion::{Algorithm, Config, Controller};
+use weir_core::congestion::{Algorithm, Controller};
 use weir_core::pacer::{Pacer, QUANTUM_TIME};
 use weir_core::rtt::Rtt;
 use weir_core::time::{Duration, Instant};
@@ -72,6 +72,8 @@ use crate::limits::MAX_RECORDS;
 use episode::{Episode, Frto, Phase};
 use flight::Flight;
 use rack::Rack;
+use resting::Resting;
+pub(crate) use resting::Asleep;
 use tally::Losses;
 use timer::{Round, Tlp};
 
@@ -117,7 +119,7 @@ pub(crate) struct Recovery {
     episode: Option<Box<Episode>>,
     phase: Phase,
     algorithm: Algorithm,
-    /// A stand-in has the controller's place.
+    /// A stand-in has the controller's place: nothing that needs one was sent yet, or lately.
     is_resting: bool,
     sack: bool,
     timestamps: bool,
@@ -161,6 +163,8 @@ pub(crate) struct Recovery {
     max_rto: u32,
     initial_rto: u32,
     seed: u32,
+    /// Where slow start ends, as the last controller knew it; [`u32::MAX`] for nowhere.
+    ssthresh: u32,
     counters: Counters,
     news: RecoveryNews,
     /// Records and ranges looked at for SACK blocks.
@@ -172,7 +176,7 @@ impl Recovery {
     /// A connection that has sent nothing.
     pub(crate) fn new(now: Instant, config: &RecoveryConfig) -> Recovery {
         Recovery {
-            controller: controller(now, config.algorithm, config.smss, config.seed as u32),
+            controller: Box::new(Resting),
             flight: Flight::new(config.algorithm == Algorithm::Bbr),
             rtt: Rtt::new(None),
             round: Round::default(),
@@ -182,7 +186,7 @@ impl Recovery {
             episode: None,
             phase: Phase::Open,
             algorithm: config.algorithm,
-            is_resting: false,
+            is_resting: true,
             sack: config.sack,
             timestamps: config.timestamps,
             pacing: config.pacing,
@@ -210,6 +214,7 @@ impl Recovery {
             max_rto: millis(config.max_rto),
             initial_rto: millis(config.initial_rto),
             seed: config.seed as u32,
+            ssthresh: u32::MAX,
             counters: Counters::default(),
             news: RecoveryNews::default(),
             #[cfg(test)]
@@ -236,7 +241,7 @@ impl Recovery {
         if range.is_empty() {
             return;
         }
-        if self.is_resting {
+        if self.is_resting && self.needs_controller(&range, kind) {
             self.wake(now);
         }
         let size = u16::try_from(segment_size).unwrap_or(u16::MAX).max(1);
@@ -335,11 +340,19 @@ impl Recovery {
     /// How much may go now, when `wanted` bytes are ready. Ask once for a batch.
     pub(crate) fn allowance(&mut self, now: Instant, wanted: u64) -> Allowance {
         self.pace_at = Instant::MAX;
+        let smss = u64::from(self.smss);
         if self.is_resting {
+            if wanted <= 1 && self.flight.una == self.flight.next {
+                // A FIN or a single byte, alone: every window has room for it.
+                self.is_starved = true;
+                return Allowance {
+                    bytes: smss,
+                    blocked: None,
+                };
+            }
             self.wake(now);
         }
         self.restart_if_idle(now);
-        let smss = u64::from(self.smss);
         let in_flight = self.in_flight();
         let window = self.window();
         let mut room = window.saturating_sub(in_flight);
@@ -432,7 +445,8 @@ impl Recovery {
             self.black_hole = 0;
         }
         if self.flight.next <= 1 {
-            self.controller = controller(now, self.algorithm, self.smss, self.seed);
+            self.controller = Box::new(Resting);
+            self.is_resting = true;
             self.pacer = Pacer::new(now, u64::from(self.smss));
             self.limit_after_syn_loss();
         } else {
@@ -534,6 +548,11 @@ impl Recovery {
             .reordering_window(&self.rtt, is_recovering, sacked)
     }
 
+    /// Takes over what can be of use of one whose connection is over.
+    pub(crate) fn reuse(&mut self, old: &mut Recovery) {
+        self.flight.reuse(&mut old.flight);
+    }
+
     /// The connection is quiet: memory that is not in use goes back.
     pub(crate) fn release_memory(&mut self) {
         self.flight.release();
@@ -546,7 +565,7 @@ impl Recovery {
     pub(crate) fn stats(&self) -> RecoveryStats {
         let is_disordered = self.flight.sacked() > 0 || self.dup_acks > 0;
         RecoveryStats {
-            algorithm: self.controller.name(),
+            algorithm: self.algorithm.as_str(),
             phase: match self.phase {
                 Phase::Open if is_disordered => "disorder",
                 Phase::Open => "open",
@@ -554,7 +573,11 @@ impl Recovery {
                 Phase::Loss => "loss",
             },
             state: self.controller.state(),
-            window: self.window(),
+            window: if self.is_resting {
+                self.first_window()
+            } else {
+                self.window()
+            },
             ssthresh: self.controller.ssthresh(),
             in_flight: self.in_flight(),
             rtt: self.rtt.smoothed(),
@@ -585,10 +608,4 @@ pub(crate) fn initial_window(smss: u32) -> u64 {
     let smss = u64::from(smss);
     smss.saturating_mul(10)
         .min(smss.saturating_mul(2).max(14_600))
-}
-
-fn controller(now: Instant, algorithm: Algorithm, smss: u32, seed: u32) -> Box<dyn Controller> {
-    let mut config = Config::new(u64::from(smss), seed.into());
-    config.initial_window = Some(initial_window(smss));
-    algorithm.with_config(now, &config)
 }

@@ -33,7 +33,29 @@ pub(super) struct Rack {
     persist: u8,
 }
 
+/// How much reordering there is, for a connection that sleeps.
+#[derive(Clone, Debug)]
+pub(super) struct Reordering {
+    is_seen: bool,
+    extra: u8,
+    persist: u8,
+}
+
 impl Rack {
+    pub(super) fn reordering(&self) -> Reordering {
+        Reordering {
+            is_seen: self.reordering_seen,
+            extra: self.extra,
+            persist: self.persist,
+        }
+    }
+
+    pub(super) fn remember(&mut self, reordering: &Reordering) {
+        self.reordering_seen = reordering.is_seen;
+        self.extra = reordering.extra;
+        self.persist = reordering.persist;
+    }
+
     /// Steps 2 and 3: what was delivered.
     #[inline]
     pub(super) fn on_delivered(&mut self, now: Instant, tally: &Tally) {

@@ -9,6 +9,7 @@ mod options;
 mod pair;
 mod receiving;
 mod sending;
+mod sleeping;
 mod timeouts;
 mod waiting;
 
