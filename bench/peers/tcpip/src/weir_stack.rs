@@ -1,11 +1,13 @@
 //! weir's stack as its users have it: `weir::tcpip` on tokio, one thread.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bench_common::report::rss_bytes;
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use weir::tcpip::{Cidr, Interface, ListenConfig, Stack, TcpConfig, TcpListener, TcpStream, Tun};
 
 use crate::args::{Args, KERNEL, MESSAGE, PORT, STACK};
@@ -47,7 +49,7 @@ pub fn serve(
         listening();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(answer(stream));
+                tokio::spawn(Answer::new(stream));
             }
         });
         while !stopped() {
@@ -61,14 +63,80 @@ fn cidr(address: std::net::IpAddr) -> Cidr {
     Cidr::new(address, 24).expect("a prefix of an address")
 }
 
-async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
-    // Its length is known only when it is there: what an idle connection holds is nothing.
-    let mut first = take(&mut stream, usize::MAX).await?;
-    let what = first.split_to(1)[0];
+/// One connection of whoever asks for messages: each is answered by itself. There may be very many of
+/// these, so it is written by hand: between messages it holds the stream and no buffer.
+struct Answer {
+    /// Until another work takes it.
+    stream: Option<TcpStream>,
+    message: Bytes,
+    /// The first byte has said what is wanted.
+    is_known: bool,
+    /// The message is whole, and goes back.
+    is_whole: bool,
+}
+
+impl Answer {
+    fn new(stream: TcpStream) -> Answer {
+        Answer {
+            stream: Some(stream),
+            message: Bytes::new(),
+            is_known: false,
+            is_whole: false,
+        }
+    }
+
+    /// Bytes arrived: the first byte of all says which work it is.
+    fn take(&mut self, mut bytes: Bytes) {
+        if !self.is_known {
+            self.is_known = true;
+            let what = bytes.split_to(1)[0];
+            if what != b'R' {
+                if let Some(stream) = self.stream.take() {
+                    tokio::spawn(other(stream, what, bytes.len() as u64));
+                }
+                return;
+            }
+        }
+        if self.message.is_empty() {
+            self.message = bytes;
+        } else {
+            let mut joined = BytesMut::with_capacity(MESSAGE);
+            joined.extend_from_slice(&self.message);
+            joined.extend_from_slice(&bytes);
+            self.message = joined.freeze();
+        }
+        self.is_whole = self.message.len() == MESSAGE;
+    }
+}
+
+impl Future for Answer {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        while let Some(stream) = &mut this.stream {
+            if this.is_whole {
+                if ready!(stream.poll_write_chunk(cx, &mut this.message)).is_err() {
+                    break;
+                }
+                this.is_whole = !this.message.is_empty();
+                continue;
+            }
+            // What is wanted, and the first message.
+            let most = MESSAGE - this.message.len() + usize::from(!this.is_known);
+            match ready!(stream.poll_read_chunk(cx, most)) {
+                Ok(Some(bytes)) => this.take(bytes),
+                _ => break,
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+/// Any other work; `count` bytes came with the word for it.
+async fn other(mut stream: TcpStream, what: u8, mut count: u64) -> std::io::Result<()> {
     match what {
-        b'R' => messages(&mut stream, first).await,
         b'S' => {
-            let mut count = first.len() as u64;
             while let Some(bytes) = stream.read_chunk(usize::MAX).await? {
                 count += bytes.len() as u64;
             }
@@ -86,26 +154,5 @@ async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
             stream.shutdown().await
         }
         _ => Ok(()),
-    }
-}
-
-async fn take(stream: &mut TcpStream, most: usize) -> std::io::Result<Bytes> {
-    let end = std::io::ErrorKind::UnexpectedEof;
-    stream.read_chunk(most).await?.ok_or(end.into())
-}
-
-/// Every message is answered by itself.
-async fn messages(stream: &mut TcpStream, mut message: Bytes) -> std::io::Result<()> {
-    loop {
-        if message.is_empty() {
-            message = take(stream, MESSAGE).await?;
-        }
-        if message.len() < MESSAGE {
-            let mut whole = BytesMut::zeroed(MESSAGE);
-            whole[..message.len()].copy_from_slice(&message);
-            stream.read_exact(&mut whole[message.len()..]).await?;
-            message = whole.freeze();
-        }
-        stream.write_chunk(&mut message).await?;
     }
 }
