@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use weir_core::budget::Share;
-use weir_core::buf::{Assembler, SendBuffer};
+use weir_core::buf::{Assembler, Chunks};
 use weir_core::time::Instant;
 use weir_core::timer::{TimerKind as _, Timers};
 use weir_core::trace::HeldBy;
@@ -21,6 +21,7 @@ use super::ecn::EcnState;
 use super::error::CloseCause;
 use super::interface::{Numbers, PathInfo, Tuple};
 use super::recovery;
+use super::sender::Sender;
 use super::state::State;
 use crate::limits::MOST_WINDOW;
 use crate::trace::SeenMetrics;
@@ -122,8 +123,11 @@ impl Connection {
     }
 
     /// What is kept of it, at the time that [`rest_at`](Connection::rest_at) says or later.
-    pub(crate) fn sleep(&mut self) -> Asleep {
+    pub(crate) fn sleep(&mut self, chunks: &mut Chunks) -> Asleep {
         let (send, receive) = (&mut self.send, &mut self.receive);
+        // What buffers keep for more of the same.
+        send.buffer.restart(send.buffer.end(), chunks);
+        receive.assembler.restart(receive.assembler.end(), chunks);
         Asleep {
             config: Arc::clone(&self.config),
             numbers: self.numbers,
@@ -228,7 +232,7 @@ impl Asleep {
 
     fn look_at_numbers(&self, it: &mut Connection) {
         let (send, from) = (&mut it.send, &self.send);
-        send.buffer = SendBuffer::new(from.end);
+        send.buffer = Sender::buffer_at(from.end);
         (send.una, send.nxt) = (from.nxt, from.nxt);
         (send.right, send.wl1, send.wl2) = (from.right, from.wl1, from.wl2);
         (send.max_wnd, send.limit) = (from.max_wnd, from.limit);

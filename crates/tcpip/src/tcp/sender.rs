@@ -45,7 +45,7 @@ pub(super) struct Sender {
 impl Sender {
     pub(super) fn new(limit: u64, peer_mss: u16) -> Sender {
         Sender {
-            buffer: SendBuffer::new(1),
+            buffer: Sender::buffer_at(1),
             una: 0,
             nxt: 0,
             right: 0,
@@ -62,6 +62,11 @@ impl Sender {
             finish: false,
             blocked: false,
         }
+    }
+
+    /// An empty buffer whose first byte has the offset `start`.
+    pub(super) fn buffer_at(start: u64) -> SendBuffer {
+        SendBuffer::new(start)
     }
 
     /// SND.WND: how far the peer's window reaches from the first byte not acknowledged.

@@ -26,29 +26,24 @@ impl Entry {
 
     #[cold]
     fn move_wake_up(&mut self, wheel: &mut Wheel<Target>, now: Instant, index: u32, due: Instant) {
-        match self.timer {
-            Some(timer) => {
-                wheel.reset(timer, due);
-                self.timer_at = due;
-            }
-            // Something is under way: it is looked at once when that may be over.
-            None if due < Instant::MAX => self.rest(wheel, now, index, due.min(now + REST_AFTER)),
-            None => self.rest(wheel, now, index, due),
+        if let Some(timer) = self.timer {
+            wheel.reset(timer, due);
+            self.timer_at = due;
+            return;
         }
+        let look = match self.rest_at() {
+            Some(at) => at.max(now + TIMER_TICK),
+            // Something is under way: it is looked at once when that may be over.
+            None if due < Instant::MAX => now + REST_AFTER,
+            None => Instant::MAX,
+        };
+        self.wake_at(wheel, index, due.min(look));
     }
 
-    /// It has no wake-up. It sleeps if it has been silent for long enough; else it gets one for what is
-    /// `due`, or for when it may sleep.
-    fn rest(&mut self, wheel: &mut Wheel<Target>, now: Instant, index: u32, due: Instant) {
-        let mut next = due;
-        match self.rest_at() {
-            Some(at) if at <= now && !self.touched && !self.queued => self.sleep(),
-            Some(at) => next = next.min(at.max(now + TIMER_TICK)),
-            None => {}
-        }
-        if next < Instant::MAX {
-            self.timer = Some(wheel.insert(next, Target::Connection(index)));
-            self.timer_at = next;
+    fn wake_at(&mut self, wheel: &mut Wheel<Target>, index: u32, at: Instant) {
+        if at < Instant::MAX {
+            self.timer = Some(wheel.insert(at, Target::Connection(index)));
+            self.timer_at = at;
         }
     }
 }
@@ -263,8 +258,17 @@ impl Tcp {
             self.touch(index);
             return;
         }
-        // A wake-up for nothing: all is acknowledged, or what is due was put off.
-        entry.rest(&mut self.wheel, host.now, index, due);
+        // A wake-up for nothing: all is acknowledged, or what is due was put off. It sleeps if it has
+        // been silent for long enough.
+        let mut next = due;
+        match entry.rest_at() {
+            Some(at) if at <= host.now && !entry.touched && !entry.queued => {
+                entry.sleep(&mut host.shared.chunks);
+            }
+            Some(at) => next = next.min(at.max(host.now + TIMER_TICK)),
+            None => {}
+        }
+        entry.wake_at(&mut self.wheel, index, next);
     }
 
     fn on_time_wait_timer(&mut self, host: &Host<'_>, index: u32) {

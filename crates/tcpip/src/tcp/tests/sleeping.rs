@@ -10,7 +10,7 @@ use crate::tcp::TcpStats;
 fn rest(host: &mut Host) {
     let now = host.now;
     assert!(host.conn().rest_at().is_some_and(|at| at <= now));
-    let mut asleep = host.conn().sleep();
+    let mut asleep = with!(*host, |c, cx| c.sleep(cx.chunks));
     assert_eq!(asleep.state(), host.state());
     *host.conn() = asleep.wake(tuple());
 }
