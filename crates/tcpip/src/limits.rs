@@ -83,6 +83,8 @@ pub const MAX_SOFT_ERRORS: u8 = 3;
 /// The shortest time before a window is probed, and before what fits into a small one is sent
 /// (RFC 9293 3.8.6.2.1 has 0.1 to 1 second).
 pub const LEAST_PERSIST: Duration = Duration::from_millis(200);
+/// The largest Differentiated Services codepoint: six bits (RFC 2474 section 3).
+pub const MAX_DSCP: u8 = 63;
 
 // stack, udp
 
@@ -210,6 +212,8 @@ pub const MAX_IP_REPLY_BYTES: usize = 1024 * 1024;
 pub const MAX_LOOPBACK_BYTES: usize = 4 * 1024 * 1024;
 /// News of the internet layer that nobody asked for yet.
 pub const MAX_IP_EVENTS: usize = 1024;
+/// What one call tells a tracer of neighbours, addresses and packets thrown away; the rest is not told.
+pub const MAX_IP_NOTES: usize = 4096;
 
 // Recovery.
 

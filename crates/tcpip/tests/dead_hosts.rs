@@ -7,10 +7,12 @@
 )]
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::mpsc::{Sender, channel};
 
 use weir_core::budget::Budget;
 use weir_core::rng::rng_from_seed;
 use weir_core::time::{Duration, Instant};
+use weir_core::trace::{self, Level, Sink};
 use weir_tcpip::wire::tcp::{Flags, Header, Options};
 use weir_tcpip::wire::{checksum, ethernet, ipv4, protocol};
 use weir_tcpip::{
@@ -90,6 +92,55 @@ impl Lonely {
             |event: &&Event| matches!(event, Event::TcpClosed(_, CloseCause::HostUnreachable));
         self.events.iter().filter(is_it).count()
     }
+}
+
+/// The names of what a tracer hears, in order.
+struct Names(Sender<String>);
+
+impl Sink for Names {
+    fn event(&mut self, now: Instant, event: &trace::Event<'_>) {
+        let said = match event {
+            trace::Event::Neighbor(it) => format!("{} {}", it.address, it.new),
+            trace::Event::PacketDropped(it) => format!("dropped {}", it.trigger),
+            _ => return,
+        };
+        let _ = self
+            .0
+            .send(format!("{}: {said}", now.as_nanos() / 1_000_000_000));
+    }
+
+    fn wants(&self, _: Level) -> bool {
+        true
+    }
+}
+
+// T143: the stack's tracer hears of it when it happens.
+#[test]
+fn whoever_traces_hears_of_the_neighbour_and_of_what_is_lost() {
+    let mut lonely = Lonely::new();
+    let (names, said) = channel();
+    let tracer = trace::Tracer::new(Box::new(Names(names)));
+    lonely.stack.set_tracer(tracer);
+    lonely.connect("10.0.0.7:80");
+    lonely.run(Duration::from_secs(5));
+    let heard: Vec<String> = said.try_iter().collect();
+    let wanted = [
+        "6: 10.0.0.7 incomplete",
+        "9: 10.0.0.7 failed",
+        // The SYN, and what repeated it.
+        "9: dropped no_neighbor",
+        "9: dropped no_neighbor",
+        "10: 10.0.0.7 gone",
+    ];
+    assert_eq!(heard, wanted);
+    // A segment for nobody.
+    let frame = syn(Ipv4Addr::new(10, 0, 0, 77));
+    let (now, interface) = (lonely.now, lonely.interface);
+    lonely
+        .stack
+        .handle_input(now, interface, &frame, Offload::default());
+    let heard: Vec<String> = said.try_iter().collect();
+    assert_eq!(heard, ["11: dropped no_listener"]);
 }
 
 // T143, T50: also those whose SYNs gave way to others' in the queue of the neighbour.

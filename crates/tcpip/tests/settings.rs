@@ -5,7 +5,7 @@ use core::ops::RangeInclusive;
 
 use weir_core::time::Duration;
 use weir_tcpip::limits::{LEAST_MEMORY, MAX_BACKLOG, MAX_CONNECTIONS, MAX_UDP_QUEUE};
-use weir_tcpip::{Config, ListenConfig, UdpConfig};
+use weir_tcpip::{Config, ListenConfig, TcpConfig, UdpConfig};
 
 /// The name of a setting, and what makes it wrong.
 type Wrong = (&'static str, fn(&mut Config));
@@ -48,6 +48,17 @@ fn settings_have_bounds_and_the_defaults_keep_them() {
         ..ListenConfig::default()
     };
     assert_eq!(listen.validate().unwrap_err().field, "backlog");
+    // T161, T162: six bits.
+    let tcp = TcpConfig {
+        dscp: 64,
+        ..TcpConfig::default()
+    };
+    assert_eq!(tcp.validate().unwrap_err().field, "dscp");
+    let udp = UdpConfig {
+        dscp: 64,
+        ..UdpConfig::default()
+    };
+    assert_eq!(udp.validate().unwrap_err().field, "dscp");
     for size in [0, MAX_UDP_QUEUE + 1] {
         let udp = UdpConfig {
             receive_queue: size,

@@ -99,6 +99,7 @@ impl Ip {
                 protocol::ICMPV6
             },
             ecn: Ecn::NotEct,
+            dscp: 0,
             hop_limit: DEFAULT_HOP_LIMIT,
             dont_fragment: false,
             transport_len: quoted.len().saturating_add(icmpv4::HEADER_LEN),

@@ -7,7 +7,7 @@ use crate::ip::counters::count;
 use crate::ip::input::Incoming;
 use crate::ip::output::Hop;
 use crate::ip::route::NO_NEIGHBOR;
-use crate::ip::{Complaint, Ip, SendError};
+use crate::ip::{Cause, Complaint, Ip, SendError};
 use crate::offload::{Cuts, complete_checksum};
 use crate::transmit::TransmitBuf;
 use crate::wire::{checksum, ethernet, ipv4, ipv6};
@@ -25,7 +25,7 @@ impl Ip {
         let on = Some(incoming.interface);
         if header.src.is_link_local() || header.dst.is_link_local() {
             // RFC 3927 section 7.
-            return count(&mut self.counters.in_addr_errors);
+            return self.discard(packet, Cause::LINK_LOCAL);
         }
         if header.ttl <= 1 {
             return self.complain_on(now, on, packet, Complaint::HopLimit);

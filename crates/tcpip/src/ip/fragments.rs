@@ -7,7 +7,7 @@ use crate::device::Checksum;
 use crate::ip::counters::count;
 use crate::ip::input::Incoming;
 use crate::ip::reassembly::{DatagramId, Fragment, Outcome, TIMEOUT_V4, TIMEOUT_V6, Whole};
-use crate::ip::{Arrived, Complaint, Due, Ecn, Ip, Received};
+use crate::ip::{Arrived, Cause, Complaint, Due, Ecn, Ip, Received};
 use crate::wire::ipv6::Extension;
 use crate::wire::{checksum, ipv4, ipv6, protocol};
 
@@ -26,7 +26,7 @@ impl Ip {
         let end = usize::from(header.fragment_offset).saturating_add(parsed.payload.len());
         let uneven = header.more_fragments && parsed.payload.len() & 7 != 0;
         if uneven || end > usize::from(u16::MAX) || parsed.payload.is_empty() {
-            count(&mut self.counters.in_hdr_errors);
+            self.discard(packet, Cause::FRAGMENT);
             return None;
         }
         let fragment = Fragment {
@@ -77,12 +77,12 @@ impl Ip {
     ) -> Option<Arrived<'a>> {
         // T140
         if let Err(rejected) = part.check() {
-            count(&mut self.counters.in_hdr_errors);
+            self.discard(packet, Cause::FRAGMENT);
             self.reject(now, packet, rejected);
             return None;
         }
         if part.fragment_offset == 0 && !has_all_headers(part) {
-            count(&mut self.counters.in_hdr_errors);
+            self.discard(packet, Cause::FRAGMENT);
             return None;
         }
         let fragment = Fragment {
@@ -109,7 +109,7 @@ impl Ip {
         let Extension::Upper(upper) =
             self.walk(now, packet, ipv6::upper(header.next_header, payload))?
         else {
-            count(&mut self.counters.in_hdr_errors);
+            self.discard(packet, Cause::FRAGMENT);
             return None;
         };
         let mut received = Received {
@@ -150,7 +150,7 @@ impl Ip {
             }
             Outcome::Duplicate => None,
             Outcome::Refused => {
-                count(&mut self.counters.reassembly_fails);
+                self.discard(fragment.packet, Cause::FRAGMENT_REFUSED);
                 None
             }
             Outcome::Whole(whole) => {
@@ -165,7 +165,7 @@ impl Ip {
         let Some(given_up) = self.reassembly.expire(key) else {
             return;
         };
-        count(&mut self.counters.reassembly_fails);
+        self.discard(&given_up.first, Cause::FRAGMENT_OLD);
         count(&mut self.counters.reassembly_timeouts);
         if !given_up.first.is_empty() {
             self.complain(now, &given_up.first, Complaint::Reassembly);

@@ -7,7 +7,7 @@ use weir_core::time::Instant;
 
 use crate::ip::counters::count;
 use crate::ip::{
-    Arrived, DEFAULT_HOP_LIMIT, Ecn, Hints, IcmpError, IcmpKind, Ip, Packet, Received,
+    Arrived, Cause, DEFAULT_HOP_LIMIT, Ecn, Hints, IcmpError, IcmpKind, Ip, Packet, Received,
 };
 use crate::link::Heard;
 use crate::wire::ipv6::Extension;
@@ -23,7 +23,7 @@ impl Ip {
         use icmpv4::Message;
         count(&mut self.counters.in_icmp_messages);
         let Ok(message) = icmpv4::parse(received.payload) else {
-            count(&mut self.counters.in_icmp_errors);
+            self.discard(received.packet, Cause::ICMP);
             return None;
         };
         let (kind, quoted) = match message {
@@ -66,7 +66,7 @@ impl Ip {
             return None;
         };
         let Ok(message) = icmpv6::parse(src, dst, received.payload) else {
-            count(&mut self.counters.in_icmp_errors);
+            self.discard(received.packet, Cause::ICMP);
             return None;
         };
         let (kind, quoted) = match message {
@@ -127,7 +127,7 @@ impl Ip {
         let ours = self.is_local(error.src) && !error.dst.is_unspecified();
         // Errors come to the address that the packet came from; ICMPv6 may report to groups.
         if !ours || received.to_many || received.dst != error.src {
-            count(&mut self.counters.in_icmp_errors);
+            self.discard(received.packet, Cause::ICMP_STRANGE);
             return None;
         }
         Some(Arrived::Error(error))
@@ -150,6 +150,7 @@ impl Ip {
             dst: received.src,
             protocol: received.protocol,
             ecn: Ecn::NotEct,
+            dscp: 0,
             hop_limit: DEFAULT_HOP_LIMIT,
             dont_fragment: false,
             transport_len: data_len.saturating_add(icmpv4::HEADER_LEN),

@@ -7,7 +7,7 @@ use weir_core::time::Instant;
 use crate::device::{InterfaceId, Medium, Offload};
 use crate::ip::counters::count;
 use crate::ip::interface::{is_host, is_loopback};
-use crate::ip::{Arrived, Complaint, Ecn, Ip, LOOPBACK, Received};
+use crate::ip::{Arrived, Cause, Complaint, Ecn, Ip, LOOPBACK, Received};
 use crate::wire::ipv6::{Extension, Rejected, Upper};
 use crate::wire::{ethernet, ipv4, ipv6, protocol};
 
@@ -86,7 +86,7 @@ impl Ip {
             Some(4) => self.handle_v4(now, incoming, packet, scratch),
             Some(6) => self.handle_v6(now, incoming, packet, scratch),
             _ => {
-                count(&mut self.counters.in_hdr_errors);
+                self.discard(packet, Cause::VERSION);
                 None
             }
         }
@@ -101,18 +101,23 @@ impl Ip {
         scratch: &'a mut Vec<u8>,
     ) -> Option<Arrived<'a>> {
         // T137
-        let Ok(parsed) = ipv4::parse(packet) else {
-            count(&mut self.counters.in_hdr_errors);
-            return None;
+        let parsed = match ipv4::parse(packet) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                self.discard(packet, Cause::malformed(error));
+                return None;
+            }
         };
         let header = &parsed.header;
         let packet = packet.get(..usize::from(header.total_len))?;
         let verdict = self.judge_v4(incoming, header.src, header.dst);
+        if verdict == Verdict::Drop {
+            self.discard(packet, Cause::unwanted(header.src.into()));
+            return None;
+        }
         // Source routes let others use us as a relay, or answer through them (RFC 7126 section 4.3).
-        if verdict == Verdict::Drop
-            || (!parsed.options.is_empty() && has_source_route(parsed.options))
-        {
-            count(&mut self.counters.in_addr_errors);
+        if !parsed.options.is_empty() && has_source_route(parsed.options) {
+            self.discard(packet, Cause::SOURCE_ROUTE);
             return None;
         }
         if verdict == Verdict::Forward {
@@ -228,14 +233,17 @@ impl Ip {
         packet: &'a [u8],
         scratch: &'a mut Vec<u8>,
     ) -> Option<Arrived<'a>> {
-        let Ok((header, payload)) = ipv6::parse(packet) else {
-            count(&mut self.counters.in_hdr_errors);
-            return None;
+        let (header, payload) = match ipv6::parse(packet) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                self.discard(packet, Cause::malformed(error));
+                return None;
+            }
         };
         let packet = packet.get(..ipv6::HEADER_LEN.saturating_add(payload.len()))?;
         let verdict = self.judge_v6(incoming, &header, payload);
         if verdict == Verdict::Drop {
-            count(&mut self.counters.in_addr_errors);
+            self.discard(packet, Cause::unwanted(header.src.into()));
             return None;
         }
         if verdict == Verdict::Forward {
@@ -263,7 +271,7 @@ impl Ip {
                 // RFC 6946: whole, whatever else has its identification.
                 let inner = ipv6::extensions_of(&fragment).judge();
                 let Extension::Upper(upper) = self.walk(now, packet, inner)? else {
-                    count(&mut self.counters.in_hdr_errors);
+                    self.discard(packet, Cause::EXTENSION);
                     return None;
                 };
                 self.deliver_upper(now, &mut received, &upper, true)
@@ -286,7 +294,7 @@ impl Ip {
         match end {
             Ok(extension) => Some(extension),
             Err(rejected) => {
-                count(&mut self.counters.in_hdr_errors);
+                self.discard(packet, Cause::EXTENSION);
                 self.reject(now, packet, rejected);
                 None
             }
@@ -321,7 +329,7 @@ impl Ip {
     ) -> Option<Arrived<'a>> {
         let kind = upper.payload.first().copied().unwrap_or(0);
         if fragmented && upper.protocol == protocol::ICMPV6 && (133..=137).contains(&kind) {
-            count(&mut self.counters.in_icmp_errors);
+            self.discard(received.packet, Cause::ICMP);
             return None;
         }
         let known = [
@@ -332,7 +340,7 @@ impl Ip {
         ];
         if !known.contains(&upper.protocol) {
             // T139
-            count(&mut self.counters.in_unknown_protos);
+            self.discard(received.packet, Cause::PROTOCOL);
             let complaint = Complaint::Parameter {
                 code: 1,
                 pointer: u32::try_from(upper.named_at).unwrap_or(u32::MAX),
@@ -409,7 +417,7 @@ impl Ip {
             protocol::ICMPV6 if received.src.is_ipv6() => self.handle_icmpv6(now, &received),
             protocol::NO_NEXT_HEADER if received.src.is_ipv6() => None,
             _ => {
-                count(&mut self.counters.in_unknown_protos);
+                self.discard(received.packet, Cause::PROTOCOL);
                 if !received.to_many {
                     self.complain(now, received.packet, Complaint::ProtocolUnreachable);
                 }

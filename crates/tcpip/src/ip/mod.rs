@@ -18,6 +18,7 @@
 //! | `forward.rs` | packets of others to others |
 //! | `setup.rs`, `config.rs`, `interface.rs` | what the host is made of |
 //! | `mld.rs` | groups that we belong to |
+//! | `notes.rs` | what is told of all this to whoever traces |
 //! | `../link/` | below: Ethernet, ARP, NDP, the neighbour cache |
 
 mod bitmap;
@@ -34,6 +35,7 @@ mod ids;
 mod input;
 pub(crate) mod interface;
 mod mld;
+mod notes;
 mod output;
 pub(crate) mod pmtu;
 mod reassembly;
@@ -57,6 +59,7 @@ pub use self::cidr::{Cidr, CidrError};
 pub(crate) use self::complain::Complaint;
 pub use self::config::{ConfigError, InterfaceConfig, RouteConfig};
 pub use self::counters::IpCounters;
+pub(crate) use self::notes::Cause;
 #[allow(unused_imports, reason = "the rooms are being furnished")]
 pub(crate) use self::types::{
     Arrived, Cut, Hints, IcmpError, IpEvent, LOOPBACK, Packet, Plain, Received, Route, Undelivered,
@@ -97,6 +100,8 @@ pub(crate) struct Ip {
     rate: bucket::ErrorRate,
     ids: ids::Ids,
     events: VecDeque<IpEvent>,
+    /// What is to be told to the stack's tracer.
+    pub(crate) notes: notes::Notes,
     /// An interface is in any-address mode.
     any_address: bool,
     /// Of what state of all tables routes are the answers.
@@ -146,6 +151,7 @@ impl Ip {
             rate: bucket::ErrorRate::new(now, &mut rng),
             ids: ids::Ids::new(&mut rng),
             events: VecDeque::new(),
+            notes: notes::Notes::default(),
             any_address: false,
             generation: 1,
             spare: TransmitBuf::new(),

@@ -242,6 +242,7 @@ impl Ip {
             }
         }
         let mtu = lowered.mtu;
+        self.note_path_mtu(dst, current, mtu);
         self.changed();
         self.tell(IpEvent::PathMtu { dst, mtu });
         Some(mtu)
@@ -249,11 +250,13 @@ impl Ip {
 
     /// T136: what was known of a path's MTU is too old; the first link's is tried again.
     pub(crate) fn path_mtu_timeout(&mut self, now: Instant, dst: IpAddr) {
+        let old = self.paths.get(dst);
         if !self.paths.expire(now, dst) {
             return;
         }
         self.changed();
         if let Some(mtu) = self.path_mtu(dst) {
+            self.note_path_mtu(dst, old.unwrap_or(mtu), mtu);
             self.tell(IpEvent::PathMtu { dst, mtu });
         }
     }

@@ -179,11 +179,11 @@ impl Ip {
         let Some(own) = self.interfaces.get_mut(interface.index()) else {
             return false;
         };
-        let before = own.addresses.len();
-        own.addresses.retain(|other| other.ip() != address);
-        if own.addresses.len() == before {
+        let Some(cidr) = own.address(address).map(|own| own.cidr) else {
             return false;
-        }
+        };
+        own.addresses.retain(|other| other.ip() != address);
+        self.note_address(interface, cidr, "removed");
         self.forget_network(interface, address);
         self.changed();
         true
@@ -241,6 +241,7 @@ impl Ip {
         let (key, evicted) = created.ok_or(too_many)?;
         self.let_go(evicted);
         self.neighbors.set_state(key, NeighborState::Permanent);
+        self.note_new_neighbor(key);
         self.changed();
         Ok(())
     }

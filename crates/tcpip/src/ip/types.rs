@@ -52,8 +52,10 @@ pub(crate) struct Packet {
     pub(crate) dst: IpAddr,
     /// What follows the IP header: 6 TCP, 17 UDP.
     pub(crate) protocol: u8,
-    /// ECN codepoint; the rest of the TOS byte or traffic class is 0.
+    /// ECN codepoint: the low two bits of the TOS byte or traffic class.
     pub(crate) ecn: Ecn,
+    /// Differentiated Services codepoint: the high six bits, 0 to 63 (RFC 2474 section 3).
+    pub(crate) dscp: u8,
     /// TTL or hop limit.
     pub(crate) hop_limit: u8,
     /// No router and not we ourselves may fragment it. IPv6 routers never do, whatever this says;
@@ -63,6 +65,14 @@ pub(crate) struct Packet {
     pub(crate) transport_len: usize,
     /// What the device is to do with them.
     pub(crate) hints: Hints,
+}
+
+impl Packet {
+    /// The TOS byte or traffic class.
+    #[inline]
+    pub(crate) const fn dscp_ecn(&self) -> u8 {
+        self.dscp << 2 | self.ecn.bits()
+    }
 }
 
 /// What the device is to do with the transport's bytes. Positions count from the transport header,
@@ -171,8 +181,8 @@ pub(crate) struct Plain {
     pub(crate) ends: (IpAddr, IpAddr),
     /// What it carries.
     pub(crate) protocol: u8,
-    /// Its mark.
-    pub(crate) ecn: Ecn,
+    /// The TOS byte or traffic class: codepoint and mark.
+    pub(crate) dscp_ecn: u8,
     /// TTL or hop limit.
     pub(crate) hop_limit: u8,
     /// Bytes behind the IP header.

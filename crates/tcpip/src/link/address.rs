@@ -47,6 +47,8 @@ impl Ip {
         {
             address.state = AddressState::Tentative;
             address.left = probes;
+            let cidr = address.cidr;
+            self.note_address(id, cidr, AddressState::Tentative.as_str());
         }
         if ethernet && let IpAddr::V6(ip) = ip {
             self.join(now, id, crate::ip::interface::solicited_node(ip));
@@ -112,6 +114,8 @@ impl Ip {
             AddressState::Deprecated
         };
         address.left = 0;
+        let (cidr, state) = (address.cidr, address.state);
+        self.note_address(id, cidr, state.as_str());
         self.changed();
         self.tell(IpEvent::AddressReady {
             interface: id,
@@ -152,11 +156,12 @@ impl Ip {
         let Some(address) = interface.address_mut(ip) else {
             return false;
         };
-        let tentative = address.state == AddressState::Tentative;
+        let (cidr, tentative) = (address.cidr, address.state == AddressState::Tentative);
         let defend = !tentative && may_defend(address, now);
         if tentative {
             // T145: it is not used.
             interface.addresses.retain(|address| address.ip() != ip);
+            self.note_address(id, cidr, "duplicate");
             self.forget_network(id, ip);
             self.changed();
         }

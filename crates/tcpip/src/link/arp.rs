@@ -6,7 +6,7 @@ use weir_core::time::Instant;
 
 use crate::device::InterfaceId;
 use crate::ip::interface::is_host;
-use crate::ip::{Ip, NeighborState};
+use crate::ip::{Cause, Ip, NeighborState};
 use crate::link::Mac;
 use crate::wire::arp::{self, Operation, Packet};
 use crate::wire::ethernet;
@@ -21,7 +21,7 @@ impl Ip {
         bytes: &[u8],
     ) {
         let Ok(packet) = arp::parse(bytes) else {
-            self.counters.in_hdr_errors = self.counters.in_hdr_errors.saturating_add(1);
+            self.discard_other("ARP", bytes.len(), Cause::ARP);
             return;
         };
         let Some(own) = self.interface(interface) else {

@@ -7,7 +7,7 @@ mod ndp;
 mod resolve;
 mod router;
 
-pub(crate) use self::cache::{Neighbors, Pending};
+pub(crate) use self::cache::{Neighbor, Neighbors, Pending};
 pub(crate) use self::ndp::{Heard, NDP_HOP_LIMIT};
 pub(crate) use self::resolve::Resolved;
 pub use crate::wire::ethernet::Mac;

@@ -8,7 +8,7 @@ use weir_core::slab::Key;
 use weir_core::time::{Duration, Instant, nanos};
 
 use crate::device::{InterfaceId, Offload};
-use crate::ip::{Complaint, Due, Ip, IpEvent, NeighborState, Route, SendError};
+use crate::ip::{Cause, Complaint, Due, Ip, IpEvent, NeighborState, Route, SendError};
 use crate::link::{Mac, Pending};
 use crate::transmit::TransmitBuf;
 use crate::wire::ethernet;
@@ -87,6 +87,7 @@ impl Ip {
             // All others are in use: says nothing about this one.
             let (key, evicted) = created.ok_or(SendError::QueueFull)?;
             self.let_go(evicted);
+            self.note_new_neighbor(key);
             self.solicit_again(now, key);
             return Ok(Resolved::Waits(key));
         };
@@ -99,7 +100,7 @@ impl Ip {
             NeighborState::Failed => Err(SendError::HostUnreachable),
             NeighborState::Incomplete => Ok(Resolved::Waits(key)),
             NeighborState::Stale => {
-                self.neighbors.set_state(key, NeighborState::Delay);
+                self.set_neighbor(key, NeighborState::Delay);
                 self.time_neighbor(key, now + DELAY_FIRST_PROBE);
                 Ok(Resolved::Known(hardware))
             }
@@ -136,10 +137,11 @@ impl Ip {
             offload,
             forwarded,
         };
+        let length = pending.frame.len();
         if self.neighbors.keep(key, pending) {
             return Ok(());
         }
-        self.counters.out_discards = self.counters.out_discards.saturating_add(1);
+        self.discard_other("IP", length, Cause::NEIGHBOR_QUEUE);
         Err(SendError::QueueFull)
     }
 
@@ -155,7 +157,7 @@ impl Ip {
         match entry.state {
             // Its timer looks at `confirmed` when it goes off.
             NeighborState::Reachable | NeighborState::Permanent => return,
-            _ => self.neighbors.set_state(key, NeighborState::Reachable),
+            _ => self.set_neighbor(key, NeighborState::Reachable),
         }
         let time = self.reachable_time(interface);
         self.time_neighbor(key, now + time);
@@ -181,14 +183,14 @@ impl Ip {
         let silent = now.saturating_duration_since(entry.confirmed);
         if is_believed && silent >= CLAIM_HOLD {
             entry.probes = 0;
-            self.neighbors.set_state(key, NeighborState::Probe);
+            self.set_neighbor(key, NeighborState::Probe);
             self.solicit_again(now, key);
         }
     }
 
     /// A neighbour's Ethernet address is known, but not whether it receives.
     pub(crate) fn neighbor_stale(&mut self, now: Instant, key: Key) {
-        self.neighbors.set_state(key, NeighborState::Stale);
+        self.set_neighbor(key, NeighborState::Stale);
         self.time_neighbor(key, now + STALE_LIFETIME);
         self.release(now, key);
     }
@@ -210,6 +212,7 @@ impl Ip {
                 .create(interface, address, Some(hardware), &mut self.rng);
             let (key, evicted) = created?;
             self.let_go(evicted);
+            self.note_new_neighbor(key);
             self.time_neighbor(key, now + STALE_LIFETIME);
             return Some(key);
         };
@@ -228,7 +231,7 @@ impl Ip {
             _ => {
                 entry.challenged = true;
                 entry.probes = 0;
-                self.neighbors.set_state(key, NeighborState::Probe);
+                self.set_neighbor(key, NeighborState::Probe);
                 self.solicit_again(now, key);
             }
         }
@@ -274,7 +277,7 @@ impl Ip {
                 }
             }
             NeighborState::Delay => {
-                self.neighbors.set_state(key, NeighborState::Probe);
+                self.set_neighbor(key, NeighborState::Probe);
                 self.solicit_again(now, key);
             }
             NeighborState::Incomplete | NeighborState::Probe => self.solicit_again(now, key),
@@ -283,7 +286,8 @@ impl Ip {
                 self.time_neighbor(key, now + STALE_LIFETIME);
             }
             NeighborState::Stale | NeighborState::Failed => {
-                self.neighbors.remove(key);
+                let gone = self.neighbors.remove(key);
+                self.let_go(gone);
                 self.changed();
             }
             NeighborState::Permanent => {}
@@ -308,7 +312,7 @@ impl Ip {
             // Silent so far: perhaps it has another Ethernet address now.
             entry.probes = 0;
             entry.challenged = false;
-            self.neighbors.set_state(key, NeighborState::Incomplete);
+            self.set_neighbor(key, NeighborState::Incomplete);
             return self.solicit_again(now, key);
         }
         entry.probes = entry.probes.saturating_add(1);
@@ -328,7 +332,7 @@ impl Ip {
     }
 
     fn neighbor_failed(&mut self, now: Instant, key: Key) {
-        self.neighbors.set_state(key, NeighborState::Failed);
+        self.set_neighbor(key, NeighborState::Failed);
         self.time_neighbor(key, now + FAILED_HOLD);
         self.changed();
         let pending = self.neighbors.take_pending(key);
@@ -343,14 +347,13 @@ impl Ip {
         for pending in &pending {
             let packet = pending.frame.get(ethernet::HEADER_LEN..);
             let packet = packet.unwrap_or_default();
+            self.discard(packet, Cause::NEIGHBOR);
             if pending.forwarded {
                 self.complain(now, packet, Complaint::HostUnreachable);
             } else {
                 self.tell_undelivered(next_hop, packet);
             }
         }
-        let dropped = pending.len() as u64;
-        self.counters.out_discards = self.counters.out_discards.saturating_add(dropped);
     }
 
     /// Sends what waited for a neighbour that is known now.
@@ -362,7 +365,7 @@ impl Ip {
         let (interface, hardware) = (entry.interface, entry.hardware);
         if !pending.is_empty() && entry.state == NeighborState::Stale {
             entry.used = true;
-            self.neighbors.set_state(key, NeighborState::Delay);
+            self.set_neighbor(key, NeighborState::Delay);
             self.time_neighbor(key, now + DELAY_FIRST_PROBE);
         }
         for waited in pending.iter_mut() {
@@ -405,6 +408,7 @@ impl Ip {
         if let Some(timer) = neighbor.timer {
             self.timers.cancel(timer);
         }
+        self.note_gone_neighbor(&neighbor);
         let dropped = neighbor.waiting() as u64;
         self.counters.out_discards = self.counters.out_discards.saturating_add(dropped);
     }

@@ -243,6 +243,8 @@ impl Ip {
             address.preferred_until = preferred_until;
             if preferred_until > now && address.state == AddressState::Deprecated {
                 address.state = AddressState::Preferred;
+                let cidr = address.cidr;
+                self.note_address(id, cidr, AddressState::Preferred.as_str());
                 self.changed();
             }
             return;
@@ -279,22 +281,27 @@ impl Ip {
             interface.addresses.retain(|address| {
                 let valid = address.valid_until > now;
                 if !valid {
-                    ended.push((id, address.ip()));
+                    ended.push((id, address.cidr, "removed"));
                 }
                 valid
             });
             for address in &mut interface.addresses {
                 if address.preferred_until <= now && address.state == AddressState::Preferred {
                     address.state = AddressState::Deprecated;
-                    changed = true;
+                    ended.push((id, address.cidr, address.state.as_str()));
                 }
             }
         }
-        if changed || !ended.is_empty() {
+        changed |= !ended.is_empty();
+        if changed {
             self.changed();
         }
-        for (interface, address) in ended {
-            self.tell(IpEvent::AddressExpired { interface, address });
+        for (interface, cidr, word) in ended {
+            self.note_address(interface, cidr, word);
+            if word == "removed" {
+                let address = cidr.address();
+                self.tell(IpEvent::AddressExpired { interface, address });
+            }
         }
         self.time_lifetimes();
     }

@@ -11,7 +11,7 @@ use crate::limits::{
     DEFAULT_TIME_WAITS, DEFAULT_UDP_QUEUE, LEAST_MEMORY, MAX_BACKLOG, MAX_CONNECTIONS,
     MAX_UDP_QUEUE,
 };
-use crate::tcp::TcpConfig;
+use crate::tcp::{TcpConfig, check_dscp};
 
 /// What one stack may hold, and how it answers strangers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,6 +162,9 @@ pub struct UdpConfig {
     pub checksum: bool,
     /// The TTL or hop limit of what is sent. 64 by default (T142).
     pub hop_limit: u8,
+    /// The Differentiated Services codepoint of what is sent, 0 to 63 (RFC 1122 3.2.1.6, 4.1.4). 0 by
+    /// default; [`udp_set_dscp`](crate::Stack::udp_set_dscp) changes it.
+    pub dscp: u8,
     /// Whether what is sent may be fragmented on the way. False for path MTU discovery.
     pub fragment: bool,
 }
@@ -174,6 +177,7 @@ impl Default for UdpConfig {
             send_queue: DEFAULT_UDP_QUEUE,
             checksum: true,
             hop_limit: 64,
+            dscp: 0,
             fragment: true,
         }
     }
@@ -188,6 +192,7 @@ impl UdpConfig {
         let most = MAX_UDP_QUEUE as u64;
         check_range("receive_queue", self.receive_queue as u64, 1, most)?;
         check_range("send_queue", self.send_queue as u64, 1, most)?;
-        check_range("hop_limit", u64::from(self.hop_limit), 1, 255)
+        check_range("hop_limit", u64::from(self.hop_limit), 1, 255)?;
+        check_dscp(self.dscp)
     }
 }

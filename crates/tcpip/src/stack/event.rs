@@ -14,6 +14,9 @@ pub enum Event {
     TcpConnected(TcpKey),
     /// There is something to read: data, the peer's end of data, or the connection's failure.
     TcpReadable(TcpKey),
+    /// The peer has sent urgent data, or more of it, that was not read yet (RFC 9293 section 3.8.5):
+    /// [`tcp_urgent`](crate::Stack::tcp_urgent) says how far it reaches. Told once until that is asked.
+    TcpUrgent(TcpKey),
     /// There is room to write after a write had found too little.
     TcpWritable(TcpKey),
     /// The connection has ended, both ways, and why. What arrived before can still be read, and the

@@ -35,7 +35,7 @@ use weir_core::buf::Chunks;
 use weir_core::limits::OutOfRange;
 use weir_core::rng::{self, Rng};
 use weir_core::time::Instant;
-use weir_core::trace::Tracer;
+use weir_core::trace::{Level, Tracer};
 
 use self::host::{Host, Shared};
 use self::secret::Spread;
@@ -117,6 +117,7 @@ impl Stack {
 
     /// Has events reported from here on, for all connections.
     pub fn set_tracer(&mut self, tracer: Tracer) {
+        self.ip.notes.listen(&tracer);
         self.shared.tracer = tracer;
     }
 
@@ -138,7 +139,7 @@ impl Stack {
             .ip
             .handle_frame(self.now, interface, frame, offload, &mut self.scratch);
         let Some(arrived) = arrived else {
-            return;
+            return self.pass_notes();
         };
         let mut host = Host {
             now: self.now,
@@ -164,6 +165,7 @@ impl Stack {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = self.now.max(now);
         self.ip.handle_timeout(self.now);
+        self.pass_notes();
         let (tcp, _, mut host) = self.parts();
         tcp.handle_timeout(&mut host);
     }
@@ -234,6 +236,7 @@ impl Stack {
         if !udp_first && udp.wants_transmit() {
             more |= udp.poll_transmit(&mut host, out);
         }
+        self.pass_notes();
         // What was sent may have to ask for its neighbour first.
         more | self.ip.poll_transmit(self.now, out)
     }
@@ -249,9 +252,29 @@ impl Stack {
         offload.is_some()
     }
 
+    /// Passes on to the tracer what the internet layer has to tell.
+    #[inline]
+    fn pass_notes(&mut self) {
+        if !self.ip.notes.is_empty() {
+            self.tell_notes();
+        }
+    }
+
+    #[cold]
+    fn tell_notes(&mut self) {
+        while let Some(event) = self.ip.notes.pop() {
+            let tracer = &mut self.shared.tracer;
+            match event.level() {
+                Level::Event => tracer.emit(self.now, || event),
+                Level::Frame => tracer.emit_detail(self.now, || event),
+            }
+        }
+    }
+
     /// Brings everything up to what has happened.
     #[inline]
     fn settle(&mut self) {
+        self.pass_notes();
         while let Some(event) = self.ip.poll_event() {
             self.on_ip_event(event);
         }

@@ -23,6 +23,7 @@ pub(crate) struct Wire<'a> {
     pub(crate) remote: IpAddr,
     pub(crate) route: &'a Route,
     pub(crate) hop_limit: u8,
+    pub(crate) dscp: u8,
 }
 
 /// Where one connection's segments go in its turn.
@@ -85,7 +86,7 @@ impl<'a> Sink<'a> {
         let head = Plain {
             ends: (src, dst),
             protocol: protocol::TCP,
-            ecn,
+            dscp_ecn: self.wire.dscp << 2 | ecn.bits(),
             hop_limit: self.wire.hop_limit,
             transport_len,
         };
@@ -131,6 +132,7 @@ impl<'a> Sink<'a> {
             dst,
             protocol: protocol::TCP,
             ecn,
+            dscp: self.wire.dscp,
             hop_limit: self.wire.hop_limit,
             // RFC 1191 section 3, T133.
             dont_fragment: true,

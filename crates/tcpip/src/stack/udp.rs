@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 
+use weir_core::limits::OutOfRange;
 use weir_core::time::Instant;
 
 use super::host::Host;
 use super::{BindError, Gone, Stack, UdpConfig, UdpKey, UdpSendError};
+use crate::tcp::check_dscp;
 use crate::udp::{Datagram, Received, Sockets, UdpError};
 
 impl Stack {
@@ -58,6 +60,17 @@ impl Stack {
     /// What an ICMP message, or the link, says about a datagram that was sent; each is given once.
     pub fn udp_error(&mut self, key: UdpKey) -> Option<UdpError> {
         self.udp.error(key)
+    }
+
+    /// Sets the Differentiated Services codepoint of what is sent from here on, also of datagrams that
+    /// wait ([`UdpConfig::dscp`]).
+    ///
+    /// # Errors
+    /// A value above 63. A key that was let go does nothing.
+    pub fn udp_set_dscp(&mut self, key: UdpKey, dscp: u8) -> Result<(), OutOfRange> {
+        check_dscp(dscp)?;
+        let _known = self.udp.set_dscp(key, dscp);
+        Ok(())
     }
 
     /// The address and port that the socket is bound to.

@@ -9,7 +9,7 @@ use super::connection::{Connection, OwnTimer};
 use super::error::{ReadError, WriteError};
 use super::interface::Context;
 use super::state::State;
-use crate::limits::{LEAST_BUFFER, LEAST_SEND, MOST_WINDOW, WINDOW_PERIOD};
+use crate::limits::{LEAST_BUFFER, LEAST_SEND, MAX_DSCP, MOST_WINDOW, WINDOW_PERIOD};
 
 impl Connection {
     /// Appends what fits of `data` to the send buffer and takes it off `data`. Returns how many
@@ -263,6 +263,7 @@ impl Connection {
                 config.receive_window.max = bytes.clamp(least, MOST_WINDOW);
             }
             Setting::HopLimit(limit) => config.hop_limit = limit.max(1),
+            Setting::Dscp(dscp) => config.dscp = dscp.min(MAX_DSCP),
         }
         self.config = Arc::new(config);
         match setting {

@@ -105,8 +105,8 @@ impl Connection {
         if self.state == State::Closed {
             return;
         }
-        // The urgent pointer is for nobody: urgent data is delivered in line (T11, RFC 6093).
         if self.state.is_receiving() {
+            self.take_urgent(segment, seq);
             self.take_text(cx, received, seq);
         }
     }

@@ -114,6 +114,7 @@ impl Connection {
             && self.news.is_empty()
             && self.stray_reset.is_none()
             && self.begin.cookie.is_none()
+            && !self.awaits_urgent()
             && self.persists == 0
             && !self.probe_due
             && !self.persist_due

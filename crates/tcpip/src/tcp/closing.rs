@@ -104,6 +104,7 @@ impl Connection {
                 timestamp_offset: self.numbers.timestamp_offset,
                 recent: self.clock.is_on.then_some(self.clock.recent),
                 lasts: self.config.time_wait,
+                dscp: self.config.dscp,
             },
         ))
     }

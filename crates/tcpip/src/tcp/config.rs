@@ -8,7 +8,7 @@ use weir_core::window::WindowConfig;
 use crate::limits::{
     DEFAULT_DELAYED_ACK, DEFAULT_FIN_WAIT, DEFAULT_MIN_RTO, DEFAULT_RECEIVE_WINDOW,
     DEFAULT_SEND_BUFFER, DEFAULT_SYN_TIMEOUT, DEFAULT_TIME_WAIT, DEFAULT_USER_TIMEOUT, FLOOR_MSS,
-    LEAST_BUFFER, LEAST_KEEPALIVE, MAX_RECEIVE_WINDOW, MAX_SEND_BUFFER, MOST_DELAYED_ACK,
+    LEAST_BUFFER, LEAST_KEEPALIVE, MAX_DSCP, MAX_RECEIVE_WINDOW, MAX_SEND_BUFFER, MOST_DELAYED_ACK,
     MOST_WINDOW,
 };
 
@@ -55,6 +55,9 @@ pub struct TcpConfig {
     pub mss: Option<u16>,
     /// The TTL or hop limit of what is sent. 64 by default (T142).
     pub hop_limit: u8,
+    /// The Differentiated Services codepoint of what is sent, 0 to 63: the high six bits of the TOS byte
+    /// or traffic class (RFC 2474, RFC 9293 3.9.2 MUST-48). 0 by default. ECN has the low two.
+    pub dscp: u8,
     /// How long an attempt to connect lasts. 3 minutes by default (T23).
     pub syn_timeout: Duration,
     /// How long FIN-WAIT-2 lasts once the application let go. 60 s by default (T122).
@@ -83,6 +86,7 @@ impl Default for TcpConfig {
             window_scale: true,
             mss: None,
             hop_limit: 64,
+            dscp: 0,
             syn_timeout: DEFAULT_SYN_TIMEOUT,
             fin_wait_timeout: DEFAULT_FIN_WAIT,
             time_wait: DEFAULT_TIME_WAIT,
@@ -125,6 +129,7 @@ impl TcpConfig {
             check_range("mss", u64::from(mss), least, u64::from(u16::MAX))?;
         }
         check_range("hop_limit", u64::from(self.hop_limit), 1, 255)?;
+        check_dscp(self.dscp)?;
         check_delayed_ack(self.delayed_ack)?;
         check_range("min_rto", nanos(self.min_rto), 1_000_000, 60 * SECOND)?;
         check_user_timeout(self.user_timeout)?;
@@ -208,6 +213,8 @@ pub enum Setting {
     ReceiveWindow(u64),
     /// [`TcpConfig::hop_limit`].
     HopLimit(u8),
+    /// [`TcpConfig::dscp`].
+    Dscp(u8),
 }
 
 impl Setting {
@@ -228,8 +235,14 @@ impl Setting {
                 check_range("receive_window.max", bytes, LEAST_BUFFER, MOST_WINDOW)
             }
             Setting::HopLimit(limit) => check_range("hop_limit", u64::from(limit), 1, 255),
+            Setting::Dscp(dscp) => check_dscp(dscp),
         }
     }
+}
+
+/// A codepoint has six bits.
+pub(crate) fn check_dscp(dscp: u8) -> Result<(), OutOfRange> {
+    check_range("dscp", u64::from(dscp), 0, u64::from(MAX_DSCP))
 }
 
 fn check_user_timeout(timeout: Duration) -> Result<(), OutOfRange> {

@@ -18,6 +18,7 @@ use super::receiver::Receiver;
 use super::recovery::{Recovery, RecoveryConfig};
 use super::sender::Sender;
 use super::state::State;
+use super::urgent::Urgent;
 use crate::limits::{DEFAULT_MSS_V4, DEFAULT_MSS_V6, FLOOR_MSS, INITIAL_RTO, MAX_RTO};
 use crate::trace::{self, SeenMetrics};
 use crate::wire::tcp::{FastOpen, Flags, Options};
@@ -57,6 +58,8 @@ pub(crate) struct Connection {
     pub(super) challenge: Challenge,
     pub(super) timers: Timers<OwnTimer, { OwnTimer::COUNT }>,
     pub(super) begin: Begin,
+    /// How far urgent data reaches, if there ever was any.
+    pub(super) urgent: Option<Box<Urgent>>,
     pub(super) seen: Seen,
     pub(super) told: SeenMetrics,
     /// The sequence number of a RST that answers a segment of another connection (T18, T20).
@@ -312,6 +315,7 @@ impl Connection {
                 ..Seen::default()
             },
             told: SeenMetrics::default(),
+            urgent: None,
             stray_reset: None,
             kick: true,
             reset_due: false,

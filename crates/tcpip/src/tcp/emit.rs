@@ -114,14 +114,15 @@ impl Connection {
         } else {
             SackBlocks::NONE
         };
+        let (urg, urgent) = self.urgent_field(offset);
         Header {
             src_port: self.tuple.local.port(),
             dst_port: self.tuple.remote.port(),
             seq: seq::wire(self.numbers.iss, offset),
             ack: self.receive.wire_next(),
-            flags: flags | echo,
+            flags: flags | echo | urg,
             window,
-            urgent: 0,
+            urgent,
             options: Options {
                 timestamps: self.clock.is_on.then(|| Timestamps {
                     value: self.numbers.timestamp(cx.now),

@@ -150,6 +150,8 @@ pub(crate) struct News {
     pub(crate) writable: bool,
     /// It is open: both SYNs were acknowledged, or Fast Open took data with the SYN.
     pub(crate) connected: bool,
+    /// Urgent data is to come, or more of it.
+    pub(crate) urgent: bool,
     /// It is over; see `close_cause`.
     pub(crate) closed: bool,
     /// Repeated time-outs: the way there may be broken (R1 of RFC 9293 3.8.3). For the route.

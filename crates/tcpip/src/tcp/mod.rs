@@ -37,7 +37,9 @@ mod text;
 pub(crate) mod time_wait;
 mod timers;
 mod transmit;
+mod urgent;
 
+pub(crate) use config::check_dscp;
 pub use config::{KeepAlive, SendBufferConfig, Setting, TcpConfig};
 #[allow(unused_imports, reason = "the rooms are being furnished")]
 pub(crate) use connection::Connection;

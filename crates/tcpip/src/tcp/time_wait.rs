@@ -19,6 +19,8 @@ pub(crate) struct TimeWait {
     timestamp_offset: u32,
     rcv_wnd: u16,
     has_timestamps: bool,
+    /// As its segments had.
+    pub(crate) dscp: u8,
     /// ACKs that may still be sent for old segments.
     answers: u8,
 }
@@ -48,6 +50,7 @@ pub(crate) struct TimeWaitInit {
     /// TS.Recent, where timestamps were agreed.
     pub(crate) recent: Option<u32>,
     pub(crate) lasts: Duration,
+    pub(crate) dscp: u8,
 }
 
 impl TimeWait {
@@ -62,6 +65,7 @@ impl TimeWait {
             timestamp_offset: init.timestamp_offset,
             rcv_wnd: init.rcv_wnd,
             has_timestamps: init.recent.is_some(),
+            dscp: init.dscp,
             answers: MAX_CHALLENGE_ACKS,
         }
     }

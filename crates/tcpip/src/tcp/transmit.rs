@@ -100,7 +100,12 @@ impl Connection {
         let allowance = self.recovery.allowance(cx.now, self.wanted(again));
         let mss = u64::from(self.segment_size());
         let most = u64::try_from(sink.max_segment_payload()).unwrap_or(u64::MAX);
-        let segments = most.checked_div(mss).unwrap_or(1).max(1);
+        let segments = if self.is_sending_urgent() {
+            // Each segment has a pointer of its own.
+            1
+        } else {
+            most.checked_div(mss).unwrap_or(1).max(1)
+        };
         let mut room = Room {
             allowed: allowance.bytes,
             mss,
@@ -203,7 +208,10 @@ impl Connection {
         if len == ready && full < len {
             let may = if is_all {
                 // Nagle in the form of RFC 9293 appendix A.3: it waits for small ones only.
-                send.finish || self.config.nodelay || send.una >= send.small_end
+                send.finish
+                    || self.config.nodelay
+                    || send.una >= send.small_end
+                    || self.is_sending_urgent()
             } else {
                 full == 0 && len.saturating_mul(2) >= send.max_wnd
             };

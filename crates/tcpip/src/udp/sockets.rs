@@ -176,6 +176,12 @@ impl Sockets {
         self.slab.get_mut(key.0)?.pop_error()
     }
 
+    /// Sets the codepoint of what is sent from here on. True when there is such a socket.
+    pub(crate) fn set_dscp(&mut self, key: UdpKey, dscp: u8) -> bool {
+        let socket = self.slab.get_mut(key.0).filter(|it| !it.closing);
+        socket.map(|it| it.config.dscp = dscp).is_some()
+    }
+
     pub(crate) fn local(&self, key: UdpKey) -> Option<SocketAddr> {
         Some(self.slab.get(key.0)?.local)
     }
@@ -264,6 +270,9 @@ impl Sockets {
         let Some(index) = self.find(host, &local, &remote) else {
             let counters = host.counters();
             counters.udp_no_ports = counters.udp_no_ports.saturating_add(1);
+            let count = counters.udp_no_ports;
+            let why = ("no_listener", "no socket is bound to the port");
+            host.tell_dropped(("UDP", packet.payload.len()), why, count);
             if !packet.to_many && host.config.answer_strangers {
                 // T151
                 host.ip.port_unreachable(host.now, packet.packet);
@@ -373,7 +382,7 @@ fn checked<'a>(host: &mut Host<'_>, packet: &ip::Received<'a>) -> Option<(udp::H
         counters.udp_in_errors = counters.udp_in_errors.saturating_add(1);
         let count = counters.udp_in_errors;
         let why = ("malformed", "the header makes no sense");
-        host.tell_dropped(("udp", packet.payload.len()), why, count);
+        host.tell_dropped(("UDP", packet.payload.len()), why, count);
         return None;
     };
     let len = udp::HEADER_LEN.saturating_add(data.len());
@@ -393,7 +402,7 @@ fn checked<'a>(host: &mut Host<'_>, packet: &ip::Received<'a>) -> Option<(udp::H
         counters.udp_in_errors = counters.udp_in_errors.saturating_add(1);
         let count = counters.udp_in_csum_errors;
         let why = ("checksum", "the checksum is wrong");
-        host.tell_dropped(("udp", packet.payload.len()), why, count);
+        host.tell_dropped(("UDP", packet.payload.len()), why, count);
         return None;
     }
     // RFC 768: a source port of 0 says that no answer is wanted; the datagram is one all the same.

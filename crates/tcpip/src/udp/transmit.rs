@@ -46,6 +46,7 @@ impl Sockets {
             host.shared.budget.release(bytes as u64);
             let settings = Settings {
                 hop_limit: socket.config.hop_limit,
+                dscp: socket.config.dscp,
                 checksum: socket.config.checksum,
                 fragment: socket.config.fragment,
             };
@@ -75,6 +76,7 @@ impl Sockets {
 #[derive(Copy, Clone)]
 struct Settings {
     hop_limit: u8,
+    dscp: u8,
     checksum: bool,
     fragment: bool,
 }
@@ -145,6 +147,7 @@ fn packet(
         dst: to.ip(),
         protocol: protocol::UDP,
         ecn,
+        dscp: settings.dscp,
         hop_limit: settings.hop_limit,
         dont_fragment: !settings.fragment,
         transport_len: len,

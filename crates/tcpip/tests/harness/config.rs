@@ -112,6 +112,7 @@ fn set_tcp(config: &mut TcpConfig, key: &str, value: &str) -> bool {
         "window-scale" => config.window_scale = on(value),
         "mss" => config.mss = Some(u16::try_from(number(value)).unwrap()),
         "hop-limit" => config.hop_limit = u8::try_from(number(value)).unwrap(),
+        "dscp" => config.dscp = u8::try_from(number(value)).unwrap(),
         "syn-timeout" => config.syn_timeout = millis(value),
         "fin-wait-timeout" => config.fin_wait_timeout = millis(value),
         "time-wait" => config.time_wait = millis(value),
@@ -128,6 +129,7 @@ pub(super) fn udp(setup: &Setup) -> UdpConfig {
             "udp-checksum" => config.checksum = on(value),
             "udp-fragment" => config.fragment = on(value),
             "udp-hop-limit" => config.hop_limit = u8::try_from(number(value)).unwrap(),
+            "udp-dscp" => config.dscp = u8::try_from(number(value)).unwrap(),
             _ => {}
         }
     }
@@ -146,6 +148,7 @@ pub(super) fn setting(name: &str, words: &[&str]) -> Result<Setting, String> {
         "send-buffer" => Setting::SendBuffer(number(value)),
         "receive-window" => Setting::ReceiveWindow(number(value)),
         "hop-limit" => Setting::HopLimit(u8::try_from(number(value)).unwrap_or(1)),
+        "dscp" => Setting::Dscp(u8::try_from(number(value)).unwrap_or(0)),
         _ => return Err(format!("there is no setting {name:?}")),
     })
 }

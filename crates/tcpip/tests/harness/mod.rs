@@ -232,6 +232,19 @@ impl Harness {
         }
     }
 
+    fn write_urgent(&mut self, now: Instant, connection: &Connection<'_>, len: u64) -> Answer {
+        let key = self.key(connection)?;
+        let from = self.socket(connection).written;
+        let bytes: Vec<u8> = (from..from + len).map(host_byte).collect();
+        match self.stack.tcp_write_urgent(now, key, &bytes) {
+            Ok(written) => {
+                self.socket(connection).written += written as u64;
+                Ok(written.to_string())
+            }
+            Err(error) => Ok(format!("error {error:?}")),
+        }
+    }
+
     /// Reads up to `most` bytes and checks each.
     fn read(&mut self, now: Instant, connection: &Connection<'_>, most: usize) -> Answer {
         let key = self.key(connection)?;
@@ -331,6 +344,13 @@ impl Harness {
             ["udp-bind", port] => self.udp_bind(now, port.parse().ok()?),
             ["udp-send", ..] => self.udp_send(now, words.get(1..)?),
             ["udp-recv", port] => self.udp_recv(port),
+            ["udp-dscp", port, dscp] => self.udp_key(port).and_then(|key| {
+                let dscp = dscp.parse().map_err(|_| "a codepoint is a number")?;
+                match self.stack.udp_set_dscp(key, dscp) {
+                    Ok(()) => Ok("ok".to_owned()),
+                    Err(error) => Ok(format!("error {error}")),
+                }
+            }),
             ["udp-connect", port, to] => {
                 let remote = SocketAddr::new(self.setup.peer, to.parse().ok()?);
                 self.udp_key(port)
@@ -459,6 +479,15 @@ impl Host for Harness {
             ["write", len] => {
                 let len = len.parse().map_err(|_| "how many bytes?")?;
                 self.write(now, connection, len)
+            }
+            ["write-urgent", len] => {
+                let len = len.parse().map_err(|_| "how many bytes?")?;
+                self.write_urgent(now, connection, len)
+            }
+            ["urgent"] => {
+                let key = self.key(connection)?;
+                let left = self.stack.tcp_urgent(key);
+                Ok(left.map_or("none".to_owned(), |left| left.to_string()))
             }
             ["read"] => self.read(now, connection, usize::MAX),
             ["read", len] => {

@@ -14,6 +14,7 @@ pub(super) fn event(event: &Event) -> String {
     match event {
         Event::TcpConnected(_) => "connected".to_owned(),
         Event::TcpReadable(_) => "readable".to_owned(),
+        Event::TcpUrgent(_) => "urgent".to_owned(),
         Event::TcpWritable(_) => "writable".to_owned(),
         Event::TcpClosed(_, cause) => format!("closed {cause:?}"),
         Event::TcpAcceptable(_) => "acceptable".to_owned(),

@@ -22,6 +22,7 @@ pub(crate) const SECTIONS: &[(&str, u32, u32)] = &[
     ("Path MTU", 133, 136),
     ("Internet layer, neighbours, ICMP, UDP", 137, 155),
     ("Service under abuse and load", 156, 160),
+    ("Diffserv, urgent data", 161, 164),
 ];
 
 const fn row(number: u32, level: Level, words: &'static str, place: &'static str) -> Row {
@@ -195,4 +196,8 @@ pub(crate) const ROWS: &[Row] = &[
     row(158, Must, "Loss, reordering, duplication, corruption up to 10 % each: exact bytes, no stall over the RTO bound", "practice"),
     row(159, Should, "Goodput on a clean link within 90 % of the link; two flows share within 2:1", "practice"),
     row(160, Must, "Every wait is driven by a clock that tests can step; same input gives the same output", "practice"),
+    row(161, Must, "The application sets the Diffserv field of a connection's segments, the handshake's and RST among them; ECN keeps its two bits", "9293-3.9.2, 2474-3"),
+    row(162, Must, "The application sets the Diffserv field of its datagrams", "1122-4.1.4"),
+    row(163, Must, "The application is told when the urgent pointer comes or moves on, and can ask how much urgent data remains to be read", "9293-3.8.5"),
+    row(164, Must, "Urgent data of any length is sent on request, with the flag and a pointer behind its last byte", "9293-3.8.5"),
 ];

@@ -260,4 +260,13 @@ scripts! {
     t154_loopback_v4
     t154_loopback_v6
     t155_ipv4_identification
+    t161_dscp
+    t161_dscp_cookie
+    t161_dscp_passive
+    t162_dscp_udp
+    t163_urgent_at_zero_window
+    t163_urgent_pointer
+    t164_urgent_at_zero_window
+    t164_urgent_of_any_length
+    t164_urgent_sent
 }

@@ -99,6 +99,41 @@ impl End {
         )
     }
 
+    /// Ready with the bytes up to the end of urgent data once there are some.
+    pub(super) fn poll_urgent(&self, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        self.call(|state, _| {
+            let remaining = state.engine.tcp_urgent(self.key).unwrap_or(0);
+            if remaining > 0 {
+                return Poll::Ready(Ok(remaining));
+            }
+            let cause = state.engine.tcp_close_cause(self.key);
+            let is_known = state.engine.tcp_state(self.key).is_some();
+            let error = match cause {
+                Some(cause) => TcpError::Closed(cause),
+                None if !is_known || state.over.is_some() => unknown(state),
+                None => {
+                    state.wait_urgent(self.key, cx);
+                    return Poll::Pending;
+                }
+            };
+            Poll::Ready(Err(error.into()))
+        })
+    }
+
+    pub(super) fn poll_write_urgent(
+        &self,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if data.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        self.call(|state, now| {
+            let written = state.engine.tcp_write_urgent(now, self.key, data);
+            self.write(state, cx, written)
+        })
+    }
+
     pub(super) fn poll_write_chunk(
         &self,
         cx: &mut Context<'_>,

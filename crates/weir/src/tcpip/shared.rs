@@ -1,6 +1,6 @@
 //! The engine behind its lock, and who waits for what of it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
@@ -16,6 +16,8 @@ pub(super) struct State {
     pub(super) engine: Engine,
     /// Who waits for a connection, in a table beside the engine's: an idle one costs its two places.
     pub(super) tcp: Wakers,
+    /// Who waits for urgent data: few ever do.
+    urgent: HashMap<u32, Waker>,
     listeners: Vec<Listening>,
     udp: Vec<Talking>,
     pub(super) link: Link,
@@ -91,6 +93,7 @@ impl Shared {
         let state = State {
             engine,
             tcp: Wakers::default(),
+            urgent: HashMap::new(),
             listeners: Vec::new(),
             udp: Vec::new(),
             link: Link::default(),
@@ -173,7 +176,9 @@ impl State {
             match event {
                 Event::TcpReadable(key) => woken.extend(self.tcp.take(place(key), Half::Read)),
                 Event::TcpWritable(key) => woken.extend(self.tcp.take(place(key), Half::Write)),
+                Event::TcpUrgent(key) => woken.extend(self.urgent.remove(&place(key))),
                 Event::TcpConnected(key) | Event::TcpClosed(key, _) => {
+                    woken.extend(self.urgent.remove(&place(key)));
                     woken.extend(self.tcp.take(place(key), Half::Read));
                     woken.extend(self.tcp.take(place(key), Half::Write));
                 }
@@ -239,8 +244,14 @@ impl State {
         self.tcp.wait(place(key), half, cx);
     }
 
+    /// The task is woken when urgent data comes; another one that waited is not any more.
+    pub(super) fn wait_urgent(&mut self, key: TcpKey, cx: &Context<'_>) {
+        self.urgent.insert(place(key), cx.waker().clone());
+    }
+
     /// Nobody waits for the connection any more.
     pub(super) fn forget_tcp(&mut self, key: TcpKey) {
+        self.urgent.remove(&place(key));
         self.tcp.take(place(key), Half::Read);
         self.tcp.take(place(key), Half::Write);
     }
@@ -277,6 +288,7 @@ impl State {
     pub(super) fn end(&mut self, why: &str, woken: &mut Vec<Waker>) {
         self.over.get_or_insert_with(|| why.into());
         self.tcp.take_all(woken);
+        woken.extend(self.urgent.drain().map(|(_, waker)| waker));
         for listening in &mut self.listeners {
             listening.incoming.clear();
             listening.waiters.take(woken);

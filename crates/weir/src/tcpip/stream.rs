@@ -194,6 +194,25 @@ impl TcpStream {
         self.end.stats()
     }
 
+    /// Waits until urgent data has come, or is about to, that was not read yet, and says how many bytes of
+    /// the stream remain up to its end: who reads exactly so many stops at the mark. Urgent data is
+    /// delivered in line with the rest (RFC 6093). One task at a time waits.
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub async fn urgent(&self) -> io::Result<u64> {
+        poll_fn(|cx| self.end.poll_urgent(cx)).await
+    }
+
+    /// Writes some bytes as urgent data: the peer is told, at once, how far they reach (RFC 9293 section
+    /// 3.8.5). As with all urgent data, protocols do better without (RFC 6093).
+    ///
+    /// # Errors
+    /// As for other writes.
+    pub async fn write_urgent(&self, data: &[u8]) -> io::Result<usize> {
+        poll_fn(|cx| self.end.poll_write_urgent(cx, data)).await
+    }
+
     /// True: small segments go out at once, though others are not acknowledged (Nagle off).
     ///
     /// # Errors
@@ -225,6 +244,15 @@ impl TcpStream {
     /// The time is out of its range.
     pub fn set_user_timeout(&self, timeout: Duration) -> io::Result<()> {
         self.end.set(Setting::UserTimeout(timeout))
+    }
+
+    /// The Differentiated Services codepoint of what is sent, 0 to 63: what the kernel's sockets take as
+    /// the high six bits of `IP_TOS` and `IPV6_TCLASS`. The low two are ECN's, which TCP sees to itself.
+    ///
+    /// # Errors
+    /// The codepoint is above 63.
+    pub fn set_dscp(&self, dscp: u8) -> io::Result<()> {
+        self.end.set(Setting::Dscp(dscp))
     }
 
     /// The most that the send buffer grows to, in bytes.

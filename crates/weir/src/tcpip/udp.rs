@@ -69,6 +69,18 @@ impl UdpSocket {
         })
     }
 
+    /// The Differentiated Services codepoint of what is sent from here on, 0 to 63: what the kernel's
+    /// sockets take as the high six bits of `IP_TOS` and `IPV6_TCLASS`. The low two are those of
+    /// [`Datagram::ecn`].
+    ///
+    /// # Errors
+    /// The codepoint is above 63.
+    pub fn set_dscp(&self, dscp: u8) -> io::Result<()> {
+        let set = |state: &mut State| state.engine.udp_set_dscp(self.key, dscp);
+        let set = self.handle.0.call(|state, _| set(state));
+        set.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+    }
+
     /// Where it is bound.
     ///
     /// # Errors

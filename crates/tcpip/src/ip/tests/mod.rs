@@ -5,6 +5,7 @@ mod errors;
 mod forward;
 mod hostile;
 mod neighbors;
+mod notes;
 mod router;
 mod send;
 mod v4;
@@ -164,6 +165,7 @@ impl Host {
             dst: ip(dst),
             protocol: protocol::UDP,
             ecn: Ecn::NotEct,
+            dscp: 0,
             hop_limit: DEFAULT_HOP_LIMIT,
             dont_fragment,
             transport_len: payload.len(),

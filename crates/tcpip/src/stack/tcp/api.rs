@@ -132,6 +132,29 @@ impl Stack {
         written.unwrap_or(Err(WriteError::Unknown))
     }
 
+    /// Copies as much of the front of `data` as there is room for, and says how many bytes. They are
+    /// urgent: segments bear the flag and a pointer behind them until they are acknowledged (RFC 9293
+    /// section 3.8.5). RFC 6093 advises against it where the protocol does not ask for it.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn tcp_write_urgent(
+        &mut self,
+        now: Instant,
+        key: TcpKey,
+        data: &[u8],
+    ) -> Result<usize, WriteError> {
+        let written = self.on_connection(now, key, |it, cx| it.write_urgent(cx, data));
+        written.unwrap_or(Err(WriteError::Unknown))
+    }
+
+    /// How many bytes remain to be read up to and with the last urgent one; 0 when there is no urgent
+    /// data, or all was read. It is delivered in line: who reads no more than this stops at the mark,
+    /// as with `SIOCATMARK`. `None` for an unknown key.
+    pub fn tcp_urgent(&mut self, key: TcpKey) -> Option<u64> {
+        self.on_connection(self.now, key, |it, _| it.urgent_remaining())
+    }
+
     /// The next bytes in order, at most `max`, without a copy; `None` at the end of what the peer
     /// sends.
     ///

@@ -201,9 +201,10 @@ impl Tcp {
             clock,
         );
         let header = syn_ack(tuple, config, &route, segment, &wanted, &cookie);
+        let dscp = config.dscp;
         let counters = host.counters();
         counters.syncookies_sent = counters.syncookies_sent.saturating_add(1);
-        self.reply(&arrival.tuple, header);
+        self.reply(&arrival.tuple, header, dscp);
     }
 
     /// An ACK for a listener: a cookie that comes back makes a connection (T36). False when it is

@@ -79,6 +79,8 @@ pub(crate) struct Tcp {
     half_open: usize,
     fast_open_pending: usize,
     orphans: usize,
+    /// Segments to ports where nobody listens.
+    strangers: u64,
     /// What was asked for last: connections that want the same share it.
     config: Arc<TcpConfig>,
 }
@@ -105,6 +107,7 @@ impl Tcp {
             half_open: 0,
             fast_open_pending: 0,
             orphans: 0,
+            strangers: 0,
             config: Arc::new(TcpConfig::default()),
         }
     }

@@ -107,7 +107,10 @@ impl Tcp {
             .handle_segment(host.now, &arrival.tuple, &arrival.received);
         match answer {
             TimeWaitAnswer::Drop => {}
-            TimeWaitAnswer::Acknowledge(header) => self.reply(&arrival.tuple, header),
+            TimeWaitAnswer::Acknowledge(header) => {
+                let dscp = waiting.wait.dscp;
+                self.reply(&arrival.tuple, header, dscp);
+            }
             TimeWaitAnswer::Replace => {
                 // T120
                 let least = waiting.wait.successor().0;
@@ -139,6 +142,10 @@ impl Tcp {
         let spread = &host.shared.spread;
         let Some(listener) = self.listeners.find(spread, &arrival.tuple.local) else {
             // T14, T15
+            self.strangers = self.strangers.saturating_add(1);
+            let length = arrival.received.segment.payload.len();
+            let why = ("no_listener", "nobody listens on the port");
+            host.tell_dropped(("TCP", length), why, self.strangers);
             self.reset(host, arrival);
             return;
         };
@@ -198,16 +205,18 @@ impl Tcp {
                 urgent: 0,
                 options: Options::default(),
             },
+            0,
         );
     }
 
     /// Queues a segment for which there is no connection. Dropped where too many wait: whoever asked
     /// will ask again.
-    pub(super) fn reply(&mut self, tuple: &Tuple, header: Header) {
+    pub(super) fn reply(&mut self, tuple: &Tuple, header: Header, dscp: u8) {
         if self.replies.len() < MAX_REPLIES {
             self.replies.push_back(Reply {
                 tuple: *tuple,
                 header,
+                dscp,
             });
         }
     }
@@ -240,7 +249,7 @@ fn checked<'a>(host: &mut Host<'_>, packet: &ip::Received<'a>) -> Option<Segment
             counters.in_errs = counters.in_errs.saturating_add(1);
             let count = counters.in_csum_errors;
             let why = ("checksum", "the checksum is wrong");
-            host.tell_dropped(("tcp", bytes.len()), why, count);
+            host.tell_dropped(("TCP", bytes.len()), why, count);
             return None;
         }
     }
@@ -252,7 +261,7 @@ fn checked<'a>(host: &mut Host<'_>, packet: &ip::Received<'a>) -> Option<Segment
             counters.in_errs = counters.in_errs.saturating_add(1);
             let count = counters.in_errs;
             let why = ("malformed", "the header makes no sense");
-            host.tell_dropped(("tcp", bytes.len()), why, count);
+            host.tell_dropped(("TCP", bytes.len()), why, count);
             None
         }
     }

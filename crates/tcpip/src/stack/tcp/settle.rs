@@ -149,6 +149,9 @@ impl Tcp {
         if news.readable {
             host.tell(Event::TcpReadable(key));
         }
+        if news.urgent {
+            host.tell(Event::TcpUrgent(key));
+        }
         if news.writable {
             host.tell(Event::TcpWritable(key));
         }

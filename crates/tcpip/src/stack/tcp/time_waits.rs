@@ -161,6 +161,7 @@ mod tests {
             timestamp_offset: 0,
             recent: None,
             lasts: Duration::from_secs(60),
+            dscp: 0,
         };
         TimeWait::new(Instant::ZERO, &init)
     }

@@ -16,6 +16,8 @@ use crate::wire::tcp::Header;
 pub(crate) struct Reply {
     pub(super) tuple: Tuple,
     pub(super) header: Header,
+    /// As the listener, or the connection that was, would have it.
+    pub(super) dscp: u8,
 }
 
 impl Entry {
@@ -75,6 +77,7 @@ impl Tcp {
             remote: connection.tuple().remote.ip(),
             route: &entry.route,
             hop_limit: connection.config().hop_limit,
+            dscp: connection.config().dscp,
         };
         let shared = &mut *host.shared;
         let mut context = Context {
@@ -115,6 +118,7 @@ impl Tcp {
                 remote: tuple.remote.ip(),
                 route: &route,
                 hop_limit: DEFAULT_HOP_LIMIT,
+                dscp: reply.dscp,
             };
             let mut sink = Sink::new(host.now, host.ip, out, wire);
             sink.emit(&reply.header, Ecn::NotEct, 0, None);
