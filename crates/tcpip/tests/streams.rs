@@ -10,7 +10,9 @@ mod pair;
 
 use pair::{MILLI, Pair, Wire, pattern};
 use weir_core::time::Duration;
-use weir_tcpip::{CloseCause, ConnectConfig, KeepAlive, ListenConfig, Setting, State, TcpKey};
+use weir_tcpip::{
+    CloseCause, ConnectConfig, ConnectError, KeepAlive, ListenConfig, Setting, State, TcpKey,
+};
 
 /// A pair over a link of 10 ms each way, and a connection over it.
 fn far(wire: &Wire) -> (Pair, TcpKey, TcpKey) {
@@ -170,4 +172,27 @@ fn keep_alive_wakes_what_sleeps() {
     pair.run(Duration::from_secs(60));
     let cause = Some(CloseCause::KeepAliveTimedOut);
     assert_eq!(pair.a.stack.tcp_close_cause(a), cause);
+}
+
+// The way to a peer is not looked for again for each connection; where tables have changed it is.
+#[test]
+fn the_next_connection_sees_another_route() {
+    let mut pair = Pair::new(&Wire::default());
+    pair.listen(ListenConfig::default());
+    let mtu = |pair: &mut Pair| {
+        let a = pair.dial(ConnectConfig::default());
+        pair.run(10 * MILLI);
+        pair.a.stack.tcp_stats(pair.now, a).unwrap().path_mtu
+    };
+    assert_eq!((mtu(&mut pair), mtu(&mut pair)), (1500, 1500));
+    pair.a.stack.set_mtu(pair.a.interface, 1280).unwrap();
+    assert_eq!(mtu(&mut pair), 1280);
+    let own = pair.at(1, 0).ip();
+    assert!(pair.a.stack.remove_address(pair.a.interface, own));
+    let to = pair.at(2, 80);
+    let refused = pair
+        .a
+        .stack
+        .tcp_connect(pair.now, to, ConnectConfig::default());
+    assert!(matches!(refused, Err(ConnectError::NoRoute(_))));
 }

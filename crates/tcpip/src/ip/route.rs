@@ -88,6 +88,17 @@ impl Ip {
         route.generation == self.generation
     }
 
+    /// A route that was asked for before, with the neighbour as he is known now; `None` when it may have
+    /// changed.
+    pub(crate) fn again(&self, route: &Route) -> Option<Route> {
+        let key = self.neighbors.find(route.interface, route.next_hop);
+        let route = Route {
+            neighbor: key.map_or(NO_NEIGHBOR, |key| key.index),
+            ..*route
+        };
+        self.is_current(&route).then_some(route)
+    }
+
     fn route_to_ourselves(&self, remote: IpAddr, local: Option<IpAddr>) -> Route {
         Route {
             interface: LOOPBACK,

@@ -1,6 +1,7 @@
 //! What all of a stack's parts share, and what a call lends them.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use weir_core::budget::Budget;
 use weir_core::buf::Chunks;
@@ -10,7 +11,7 @@ use weir_core::trace::Tracer;
 
 use super::secret::Spread;
 use super::{Config, Counters, Event};
-use crate::ip::Ip;
+use crate::ip::{Ip, NoRoute, Route};
 use crate::tcp::interface::Context;
 use crate::trace;
 
@@ -26,6 +27,15 @@ pub(crate) struct Shared {
     pub(crate) events: VecDeque<Event>,
     /// The hash of all tables.
     pub(crate) spread: Spread,
+    /// What was asked for last, and found.
+    pub(crate) way: Option<Found>,
+}
+
+/// A way that was found, and what had been asked.
+pub(crate) struct Found {
+    remote: IpAddr,
+    local: Option<IpAddr>,
+    route: Route,
 }
 
 /// The stack around TCP or UDP, for one call.
@@ -48,6 +58,25 @@ impl Host<'_> {
             counters: &mut self.shared.counters,
             tracer: &mut self.shared.tracer,
         }
+    }
+
+    /// The way to `remote`, from `local` if that is said. Connections that come one after another go
+    /// the same way mostly, and no table has changed in between.
+    pub(crate) fn way(&mut self, remote: IpAddr, local: Option<IpAddr>) -> Result<Route, NoRoute> {
+        if let Some(found) = &self.shared.way
+            && found.remote == remote
+            && found.local == local
+            && let Some(route) = self.ip.again(&found.route)
+        {
+            return Ok(route);
+        }
+        let route = self.ip.route(remote, local)?;
+        self.shared.way = Some(Found {
+            remote,
+            local,
+            route,
+        });
+        Ok(route)
     }
 
     #[inline]

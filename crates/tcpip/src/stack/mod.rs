@@ -106,6 +106,7 @@ impl Stack {
                 counters: Counters::default(),
                 tracer: Tracer::off(),
                 events: VecDeque::new(),
+                way: None,
             },
             config,
             now,

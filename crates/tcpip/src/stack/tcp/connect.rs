@@ -128,8 +128,7 @@ impl Tcp {
             return Err(ConnectError::InvalidLocal(local));
         }
         let route = host
-            .ip
-            .route(ip, asked.map(|local| local.ip()))
+            .way(ip, asked.map(|local| local.ip()))
             .map_err(|_| ConnectError::NoRoute(remote))?;
         let port = config.local.map_or(0, |local| local.port());
         let local = SocketAddr::new(asked.map_or(route.source, |local| local.ip()), port);
@@ -151,6 +150,7 @@ impl Tcp {
         let path = path(&route);
         let connection = Connection::connect(&mut context, tuple, shared, numbers, path, fast_open);
         let key = self.insert(host, connection, hash, route, Owner::Application);
+        self.touch(key.index);
         Ok(TcpKey(key))
     }
 

@@ -89,8 +89,7 @@ impl Entry {
             linked: true,
             half_open: false,
             fast_open: false,
-            // Something always has: it began.
-            touched: true,
+            touched: false,
             queued: false,
         }
     }

@@ -172,6 +172,7 @@ impl Tcp {
         );
         let key = self.insert(host, connection, incoming.hash, route, Owner::Application);
         self.mark_half_open(key, false);
+        self.touch(key.index);
         Ok(TcpKey(key))
     }
 

@@ -59,6 +59,7 @@ const SPARE_CONNECTIONS: usize = 8;
 pub(crate) struct Tcp {
     pub(crate) connections: Slab<Entry>,
     /// Memory for the next connections.
+    #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
     spare: Vec<Box<Connection>>,
     ends: Demux,
     waits: TimeWaits,
@@ -186,7 +187,8 @@ impl Tcp {
             && host.shared.budget.try_reserve(CONNECTION_COST).is_ok()
     }
 
-    /// Keeps a connection whose room [`has_room`](Tcp::has_room) paid for, and where it is found.
+    /// Keeps a connection whose room [`has_room`](Tcp::has_room) paid for, and where it is found. It is
+    /// to be touched or settled next: it has something to send.
     #[inline]
     fn insert(
         &mut self,
@@ -207,7 +209,6 @@ impl Tcp {
         let entry = Entry::new(connection, hash, route, owner);
         let key = self.connections.insert(entry);
         self.ends.insert(hash, Target::Connection(key.index));
-        self.touched.push(key.index);
         key
     }
 
@@ -311,7 +312,7 @@ impl Tcp {
 impl Host<'_> {
     /// The way between two ends, where there is one.
     fn route(&mut self, local: &SocketAddr, remote: &SocketAddr) -> Option<Route> {
-        self.ip.route(remote.ip(), Some(local.ip())).ok()
+        self.way(remote.ip(), Some(local.ip())).ok()
     }
 }
 
