@@ -48,7 +48,11 @@ impl Rtt {
     /// (RFC 9002 section 5.3).
     #[inline]
     pub fn update(&mut self, sample: Duration, ack_delay: Duration) {
-        let sample = nanos(sample);
+        self.update_nanos(nanos(sample), nanos(ack_delay));
+    }
+
+    #[inline]
+    fn update_nanos(&mut self, sample: u64, ack_delay: u64) {
         let Some(old) = self.measured else {
             // RFC 6298 2.2.
             self.measured = Some(Measured {
@@ -61,7 +65,7 @@ impl Rtt {
         };
         // The least is not corrected by what the peer says, which could be anything.
         let min = old.min.min(sample);
-        let adjusted = match sample.checked_sub(nanos(ack_delay)) {
+        let adjusted = match sample.checked_sub(ack_delay) {
             Some(adjusted) if adjusted >= min => adjusted,
             _ => sample,
         };
@@ -80,12 +84,18 @@ impl Rtt {
     /// appendix G). The first sets the estimate as in [`update`](Rtt::update).
     #[inline]
     pub fn update_one_of(&mut self, sample: Duration, per_round: u32) {
+        self.update_one_of_nanos(nanos(sample), per_round);
+    }
+
+    /// As [`update_one_of`](Rtt::update_one_of), for a `sample` in nanoseconds: what a receiver of
+    /// many small segments calls for each of them does without a [`Duration`].
+    #[inline]
+    pub fn update_one_of_nanos(&mut self, sample: u64, per_round: u32) {
         let per_round = per_round.clamp(1, MAX_PER_ROUND);
         let Some(old) = self.measured.filter(|_| per_round > 1) else {
-            self.update(sample, Duration::ZERO);
+            self.update_nanos(sample, 0);
             return;
         };
-        let sample = nanos(sample);
         let deviation = old.smoothed.abs_diff(sample);
         self.measured = Some(Measured {
             latest: sample,

@@ -23,7 +23,7 @@
 
 use crate::budget::{Budget, BudgetExceeded, Share, fair_cap};
 use crate::limits::{MAX_OFFSET, OutOfRange, check_range};
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, nanos};
 
 /// A rule of flow control was broken, by the peer or by the caller.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -368,7 +368,23 @@ impl RecvWindow {
         budget: &Budget,
         share: &mut Share,
     ) -> Option<u64> {
-        self.tune(now, rtt, config, budget, share);
+        self.poll_update_with(now, || rtt, config, budget, share)
+    }
+
+    /// As [`poll_update`](RecvWindow::poll_update) for who reads in many small pieces: `rtt` is asked
+    /// for only when a measurement may be ripe.
+    #[inline]
+    pub fn poll_update_with(
+        &mut self,
+        now: Instant,
+        rtt: impl FnOnce() -> Option<Duration>,
+        config: &WindowConfig,
+        budget: &Budget,
+        share: &mut Share,
+    ) -> Option<u64> {
+        if !self.is_steady(now, config) {
+            self.tune(now, rtt(), config, budget, share);
+        }
         share.shrink_to(budget, self.needed(config));
         if !self.update_due() {
             return None;
@@ -428,8 +444,17 @@ impl RecvWindow {
         target.saturating_sub(self.announced)
     }
 
-    /// Judges the measurement under way, if it is ripe, and grows or shrinks the window.
+    /// True while a measurement is under way that cannot be ripe, whatever the round trip time is.
     #[inline]
+    fn is_steady(&self, now: Instant, config: &WindowConfig) -> bool {
+        self.size <= config.initial
+            && self.consumed.saturating_sub(self.epoch_offset) < self.size
+            && self.epoch_start != Instant::MAX
+            && now.as_nanos().saturating_sub(self.epoch_start.as_nanos())
+                < nanos(config.shrink_after)
+    }
+
+    /// Judges the measurement under way, if it is ripe, and grows or shrinks the window.
     fn tune(
         &mut self,
         now: Instant,

@@ -12,6 +12,8 @@ use crate::limits::LARGEST_CHUNK;
 
 /// A list that grew beyond this is not kept when the assembler starts anew.
 const KEEP_CHUNKS: usize = 16;
+/// A chunk no larger than this is kept for the next bytes, where that is wanted.
+const KEEP_SIZE: usize = 4096;
 /// A chunk of which no more is unread is left for a smaller one when memory is crowded.
 const SMALL_REST: usize = 4096;
 
@@ -46,6 +48,8 @@ pub struct Assembler {
     max_ahead: u64,
     /// How large the first chunk should be, in bytes.
     expected: usize,
+    /// The last chunk stays when all of it was read.
+    keeps: bool,
     /// In order and unread; the last one is being filled.
     ready: VecDeque<Chunk>,
     ahead: Ahead,
@@ -62,6 +66,7 @@ impl Assembler {
             end: start,
             max_ahead,
             expected: 0,
+            keeps: false,
             ready: VecDeque::new(),
             ahead: Ahead::default(),
         }
@@ -78,6 +83,13 @@ impl Assembler {
         }
         self.ahead.clear(chunks);
         (self.start, self.read, self.end, self.expected) = (start, start, start, 0);
+    }
+
+    /// Whether a small chunk stays for the next bytes when all of it was read, unless memory is crowded:
+    /// small messages that are read as they come do without a new chunk each. The owner
+    /// [restarts](Assembler::restart) an assembler that fell idle. At first none stays.
+    pub fn keep_last(&mut self, keeps: bool) {
+        self.keeps = keeps;
     }
 
     /// About so many bytes are to be expected at once: chunks are made for that, unless memory is
@@ -189,7 +201,10 @@ impl Assembler {
         };
         if front.data.is_empty() {
             // The last one is filled further as long as something is to be expected for it.
-            if (self.ready.len() > 1 || front.room() == 0 || self.is_empty())
+            let is_last = self.ready.len() == 1;
+            let stays = self.keeps && is_last && self.expected == 0;
+            if (!is_last || front.room() == 0 || self.is_empty())
+                && !(stays && front.size() <= KEEP_SIZE && !chunks.is_crowded())
                 && let Some(chunk) = self.ready.pop_front()
             {
                 chunks.give(chunk);
@@ -223,11 +238,33 @@ impl Assembler {
     fn append(&mut self, mut data: &[u8], chunks: &mut Chunks) {
         self.end = self.end.saturating_add(data.len() as u64);
         if let Some(last) = self.ready.back_mut() {
-            data = last.fill(data);
+            if last.room() >= data.len() {
+                last.fill(data);
+                return;
+            }
+            data = self.fill_last(data, chunks);
         }
         while !data.is_empty() {
             data = self.append_to_new(data, chunks);
         }
+    }
+
+    /// Appends what fits to the last chunk, which has not room for all of `data`, and returns the rest.
+    fn fill_last<'a>(&mut self, data: &'a [u8], chunks: &mut Chunks) -> &'a [u8] {
+        let Some(last) = self.ready.back_mut() else {
+            return data;
+        };
+        if !last.data.is_empty() {
+            return last.fill(data);
+        }
+        if last.size() >= data.len() && (last.reclaim() || last.room() > 0) {
+            return last.fill(data);
+        }
+        // Too small, or readers hold what they took of it.
+        if let Some(chunk) = self.ready.pop_back() {
+            chunks.give(chunk);
+        }
+        data
     }
 
     /// Appends to a chunk that is as large as what waits already, so that memory stays in
@@ -419,5 +456,35 @@ mod tests {
         let mut rest = [0; 10];
         assert_eq!(assembler.read_into(&mut rest, &mut chunks), 1);
         assert_eq!((assembler.is_empty(), chunks.in_use()), (true, 0));
+    }
+
+    // What small messages are made of: one chunk does for all of them, as long as each is read and let
+    // go before the next comes.
+    #[test]
+    fn a_kept_chunk_is_filled_again_and_again() {
+        let mut chunks = Chunks::new(1 << 20);
+        let mut assembler = Assembler::new(0, 1 << 20);
+        assembler.keep_last(true);
+        for n in 0..100_u64 {
+            assembler
+                .insert(n * 1000, &[n as u8; 1000], &mut chunks)
+                .unwrap();
+            let read = assembler.read(usize::MAX, &mut chunks).unwrap();
+            assert_eq!(
+                (&read[..], assembler.is_empty()),
+                (&[n as u8; 1000][..], true)
+            );
+        }
+        assert_eq!((chunks.allocations(), chunks.in_use()), (1, 1024));
+        // A larger one needs a larger chunk; what readers hold stays as it is.
+        assembler.insert(100_000, &[1; 1500], &mut chunks).unwrap();
+        let held = assembler.read(usize::MAX, &mut chunks).unwrap();
+        assembler.insert(101_500, &[2; 1500], &mut chunks).unwrap();
+        let next = assembler.read(usize::MAX, &mut chunks).unwrap();
+        assert_eq!((&held[..], &next[..548]), (&[1; 1500][..], &[2; 548][..]));
+        let rest = assembler.read(usize::MAX, &mut chunks).unwrap();
+        assert_eq!((&rest[..], assembler.end()), (&[2; 952][..], 103_000));
+        assembler.restart(103_000, &mut chunks);
+        assert_eq!(chunks.in_use(), 0);
     }
 }

@@ -173,7 +173,9 @@ impl Chunks {
         let Some(free) = self.free.get_mut(class(chunk.size)) else {
             return;
         };
-        let most = FREE_CHUNK_BYTES.checked_div(chunk.size).unwrap_or(0);
+        // What a division by the size, a power of two, would give.
+        let most = FREE_CHUNK_BYTES.checked_shr(chunk.size.trailing_zeros());
+        let most = most.unwrap_or(0);
         if free.len() >= most.clamp(MIN_FREE_CHUNKS, MAX_FREE_CHUNKS) {
             free.pop_front();
         }

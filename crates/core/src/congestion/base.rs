@@ -31,7 +31,9 @@ pub(super) struct Base {
     /// The window a change of the datagram size may still recompute: nothing has moved it yet.
     is_initial: bool,
     initial_window: Option<u64>,
-    quantum: u64,
+    /// The smoothed round trip in nanoseconds as of the last acknowledgement; 0 before the first. How
+    /// much is handed down at once follows from it, which nobody asks for each acknowledgement.
+    smoothed: u64,
 }
 
 impl Base {
@@ -43,7 +45,7 @@ impl Base {
             max_datagram,
             is_initial: true,
             initial_window: config.initial_window,
-            quantum: initial_window(max_datagram),
+            smoothed: 0,
         }
     }
 
@@ -129,32 +131,37 @@ impl Base {
             self.window = initial_window(self.max_datagram);
         }
         self.window = self.window.max(self.minimum());
-        self.quantum = self.quantum.max(self.max_datagram);
     }
 
     /// The rate in bytes per second (RFC 9002 7.7): twice the window a round trip while it may
     /// double in one, else 1.25 times.
     #[inline]
     pub(super) fn pacing_rate(&self, rtt: &Rtt) -> Option<u64> {
-        let smoothed = rtt.smoothed()?.max(MIN_PACED_RTT);
-        let quarters = if self.in_slow_start() { 8 } else { 5 };
-        Some(bytes_per_second(
-            self.window.saturating_mul(quarters) / 4,
-            smoothed,
-        ))
+        Some(self.rate_at(rtt.smoothed()?))
     }
 
-    /// Follows the rate with the size of what is handed down at once.
     #[inline]
-    pub(super) fn update_quantum(&mut self, rtt: &Rtt) {
-        if let Some(rate) = self.pacing_rate(rtt) {
-            self.quantum = quantum(rate, self.max_datagram);
+    fn rate_at(&self, smoothed: Duration) -> u64 {
+        let smoothed = smoothed.max(MIN_PACED_RTT);
+        let quarters = if self.in_slow_start() { 8 } else { 5 };
+        bytes_per_second(self.window.saturating_mul(quarters) / 4, smoothed)
+    }
+
+    /// An acknowledgement measured the path.
+    #[inline]
+    pub(super) fn note_rtt(&mut self, rtt: &Rtt) {
+        if let Some(smoothed) = rtt.smoothed_nanos() {
+            self.smoothed = smoothed;
         }
     }
 
-    #[inline]
+    /// The size of what is handed down at once, which follows the rate.
     pub(super) fn quantum(&self) -> u64 {
-        self.quantum
+        if self.smoothed == 0 {
+            return initial_window(self.max_datagram);
+        }
+        let rate = self.rate_at(Duration::from_nanos(self.smoothed));
+        quantum(rate, self.max_datagram)
     }
 }
 

@@ -227,7 +227,7 @@ impl Controller for Cubic {
     }
 
     fn on_ack(&mut self, ack: &AckSample<'_>) {
-        self.base.update_quantum(ack.rtt);
+        self.base.note_rtt(ack.rtt);
         if self.recovery.on_ack(ack.largest_sent_at) {
             return;
         }

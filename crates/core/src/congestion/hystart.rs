@@ -1,13 +1,13 @@
 //! HyStart++ (RFC 9406): leaves slow start when the round trip grows, before packets are lost.
 
-use crate::time::Duration;
+use crate::time::{Duration, nanos};
 
-/// The least growth of the round trip that counts (RFC 9406 4.3).
-const MIN_RTT_THRESH: Duration = Duration::from_millis(4);
+/// The least growth of the round trip that counts (RFC 9406 4.3), in nanoseconds as all times here.
+const MIN_RTT_THRESH: u64 = 4_000_000;
 /// Growth that always counts.
-const MAX_RTT_THRESH: Duration = Duration::from_millis(16);
+const MAX_RTT_THRESH: u64 = 16_000_000;
 /// In between, this part of the last round's least round trip does.
-const MIN_RTT_DIVISOR: u32 = 8;
+const MIN_RTT_DIVISOR: u64 = 8;
 /// Fewer measurements in a round say nothing.
 const N_RTT_SAMPLE: u32 = 8;
 /// Conservative slow start grows by this part of what slow start would.
@@ -28,21 +28,38 @@ pub enum Verdict {
 
 /// The state of one initial slow start. As packets are paced, the limit L on the growth by one
 /// acknowledgement is infinite (RFC 9406 4.3).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct HyStart {
     last_sent: u64,
     /// The round ends when this packet is acknowledged: the first one sent in it, so that a round
     /// lasts a round trip even if everything in flight was acknowledged when it began.
     window_end: Option<u64>,
-    last_round_min: Option<Duration>,
-    current_round_min: Option<Duration>,
+    /// [`NONE`] where nothing was measured, as in the next.
+    last_round_min: u64,
+    current_round_min: u64,
     samples: u32,
     css: Option<Conservative>,
 }
 
+/// Nothing was measured.
+const NONE: u64 = u64::MAX;
+
+impl Default for HyStart {
+    fn default() -> HyStart {
+        HyStart {
+            last_sent: 0,
+            window_end: None,
+            last_round_min: NONE,
+            current_round_min: NONE,
+            samples: 0,
+            css: None,
+        }
+    }
+}
+
 #[derive(Copy, Clone, Debug)]
 struct Conservative {
-    baseline: Duration,
+    baseline: u64,
     rounds: u32,
 }
 
@@ -63,11 +80,12 @@ impl HyStart {
             return Verdict::Exit;
         }
         if let Some(rtt) = rtt {
-            let least = self.current_round_min.map_or(rtt, |least| least.min(rtt));
-            self.current_round_min = Some(least);
+            self.current_round_min = self.current_round_min.min(nanos(rtt));
             self.samples = self.samples.saturating_add(1);
         }
-        self.judge();
+        if self.samples >= N_RTT_SAMPLE {
+            self.judge();
+        }
         if self.css.is_some() {
             Verdict::Conservative
         } else {
@@ -79,7 +97,7 @@ impl HyStart {
     /// conservative slow start.
     fn end_round(&mut self) -> bool {
         self.window_end = Some(self.last_sent.saturating_add(1));
-        self.last_round_min = self.current_round_min.take();
+        self.last_round_min = core::mem::replace(&mut self.current_round_min, NONE);
         self.samples = 0;
         let Some(css) = &mut self.css else {
             return false;
@@ -89,13 +107,9 @@ impl HyStart {
         css.rounds >= CSS_ROUNDS
     }
 
+    /// Enough was measured in this round: has the round trip grown?
     fn judge(&mut self) {
-        if self.samples < N_RTT_SAMPLE {
-            return;
-        }
-        let Some(current) = self.current_round_min else {
-            return;
-        };
+        let current = self.current_round_min;
         if let Some(css) = self.css {
             // The round trip fell again: it was jitter, not a queue of ours.
             if current < css.baseline {
@@ -103,9 +117,10 @@ impl HyStart {
             }
             return;
         }
-        let Some(last) = self.last_round_min else {
+        let last = self.last_round_min;
+        if last == NONE {
             return;
-        };
+        }
         let thresh = (last / MIN_RTT_DIVISOR).clamp(MIN_RTT_THRESH, MAX_RTT_THRESH);
         if current >= last.saturating_add(thresh) {
             self.css = Some(Conservative {

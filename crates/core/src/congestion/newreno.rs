@@ -58,7 +58,7 @@ impl Controller for NewReno {
     fn on_sent(&mut self, _now: Instant, _bytes: u64, _in_flight: u64, _seq: u64) {}
 
     fn on_ack(&mut self, ack: &AckSample<'_>) {
-        self.base.update_quantum(ack.rtt);
+        self.base.note_rtt(ack.rtt);
         // RFC 9002 B.5: no growth in recovery, nor when something else is the limit.
         if self.recovery.on_ack(ack.largest_sent_at) || !ack.is_cwnd_limited {
             return;

@@ -33,6 +33,8 @@ pub(crate) struct Interface {
     pub(crate) report_due: bool,
     /// Source and destination of the last packet that was for us, and in what state of all tables.
     pub(crate) recent: Option<((IpAddr, IpAddr), u32)>,
+    /// The same of the last over IPv4, as they stand in its header; of generation 0 when there was none.
+    pub(crate) recent_v4: ([u8; 8], u32),
 }
 
 /// Parameters that router advertisements set.
@@ -122,6 +124,7 @@ impl Interface {
             solicitations: 0,
             report_due: false,
             recent: None,
+            recent_v4: ([0xff; 8], 0),
         }
     }
 

@@ -222,6 +222,12 @@ impl Ip {
         !self.loopback.is_empty()
     }
 
+    /// True when [`poll_event`](Ip::poll_event) has something.
+    #[inline]
+    pub(crate) fn has_event(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// The next piece of news.
     #[inline]
     pub(crate) fn poll_event(&mut self) -> Option<IpEvent> {

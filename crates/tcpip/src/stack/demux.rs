@@ -56,6 +56,19 @@ struct Slot {
     packed: u32,
 }
 
+/// Both IPv4 addresses and both ports as they stand in a segment's headers.
+pub(crate) type Ends = ([u8; 8], [u8; 4]);
+
+/// The connection that the last segment was for: the next is often for the same, as long as the
+/// table has not changed since.
+#[derive(Copy, Clone, Debug, Default)]
+pub(crate) struct Recent {
+    ends: Ends,
+    /// Of which state of the table.
+    changes: u64,
+    index: u32,
+}
+
 /// An open table with linear probing. Entries behind a removed one move up, so there are no
 /// tombstones and a table that had many entries is as quick as a new one.
 #[derive(Debug, Default)]
@@ -63,11 +76,29 @@ pub(crate) struct Demux {
     /// A power of two of them, or none.
     slots: Vec<Slot>,
     len: usize,
+    /// Counts insertions and removals.
+    changes: u64,
 }
 
 impl Demux {
     pub(crate) const fn len(&self) -> usize {
         self.len
+    }
+
+    /// The place of the connection that `ends` were of when they were noted, if the table is as it was.
+    #[inline]
+    pub(crate) fn recent(&self, recent: &Recent, ends: Ends) -> Option<u32> {
+        (recent.ends == ends && recent.changes == self.changes).then_some(recent.index)
+    }
+
+    /// What [`recent`](Demux::recent) is asked with when the next segment comes.
+    #[inline]
+    pub(crate) fn note(&self, ends: Ends, index: u32) -> Recent {
+        Recent {
+            ends,
+            changes: self.changes,
+            index,
+        }
     }
 
     /// The entry of this hash for which `is_it` holds.
@@ -86,6 +117,7 @@ impl Demux {
 
     /// Puts in an entry, which must not be there.
     pub(crate) fn insert(&mut self, hash: u32, target: Target) {
+        self.changes = self.changes.wrapping_add(1);
         // At most three quarters full: a look-up then takes two and a half probes, and a miss
         // always ends.
         if self.len.saturating_add(1).saturating_mul(4) > self.slots.len().saturating_mul(3) {
@@ -115,6 +147,7 @@ impl Demux {
         let Some(hole) = self.position(hash, target) else {
             return false;
         };
+        self.changes = self.changes.wrapping_add(1);
         self.close_hole(hole);
         self.len = self.len.saturating_sub(1);
         let slots = self.slots.len();

@@ -136,6 +136,19 @@ impl Stack {
     }
 
     fn take(&mut self, interface: InterfaceId, frame: &[u8], offload: Offload) {
+        if let Some(packet) = self.ip.take_usual(interface, frame, offload) {
+            let (tcp, udp, mut host) = self.parts();
+            if packet.protocol == protocol::TCP {
+                tcp.handle(&mut host, &packet);
+            } else {
+                udp.handle(&mut host, &packet);
+            }
+        } else {
+            self.take_any(interface, frame, offload);
+        }
+    }
+
+    fn take_any(&mut self, interface: InterfaceId, frame: &[u8], offload: Offload) {
         let arrived = self
             .ip
             .handle_frame(self.now, interface, frame, offload, &mut self.scratch);
@@ -186,6 +199,7 @@ impl Stack {
     }
 
     /// The next piece of news.
+    #[inline]
     pub fn poll_event(&mut self) -> Option<Event> {
         self.settle();
         self.shared.events.pop_front()
@@ -276,6 +290,13 @@ impl Stack {
     #[inline]
     fn settle(&mut self) {
         self.pass_notes();
+        // Asked before and after every batch, and by who waits for events.
+        if self.tcp.has_touched() || self.ip.has_event() || self.tcp.connections.is_empty() {
+            self.settle_now();
+        }
+    }
+
+    fn settle_now(&mut self) {
         while let Some(event) = self.ip.poll_event() {
             self.on_ip_event(event);
         }

@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use weir_core::time::Duration;
+use weir_core::time::{Duration, nanos};
 
 use super::connection::{Connection, OwnTimer};
 use super::interface::{Context, Received};
@@ -65,10 +65,7 @@ impl Connection {
         self.ecn.reduced |= acked.send_cwr;
         self.count_recovery(cx);
         if let Some(sample) = acked.rtt {
-            // RFC 6298 2.3, for the receive window; recovery keeps its own.
-            let old = self.seen.rtt.unwrap_or(sample);
-            let sum = old.saturating_mul(7).saturating_add(sample);
-            self.seen.rtt = sum.checked_div(8);
+            self.note_rtt(nanos(sample));
         }
         if progress {
             self.on_progress(cx);
@@ -79,6 +76,14 @@ impl Connection {
         if self.send.has_unsent() || self.send.buffer.has_lost() || self.recovery.needs_fin() {
             self.kick = true;
         }
+    }
+
+    /// A round trip took `sample` nanoseconds (RFC 6298 2.3): for the receive window; recovery keeps
+    /// its own.
+    #[inline]
+    pub(super) fn note_rtt(&mut self, sample: u64) {
+        let old = self.seen.rtt.unwrap_or(sample);
+        self.seen.rtt = Some(old.saturating_mul(7).saturating_add(sample) / 8);
     }
 
     /// What recovery did, in Linux' counters.
@@ -97,7 +102,8 @@ impl Connection {
     }
 
     /// SND.UNA moved.
-    fn on_progress(&mut self, cx: &mut Context<'_>) {
+    #[inline]
+    pub(super) fn on_progress(&mut self, cx: &mut Context<'_>) {
         self.soft_error = None;
         self.news.confirmed = true;
         self.persists = 0;
@@ -117,7 +123,8 @@ impl Connection {
     }
 
     /// The peer's window is another now.
-    fn on_window(&mut self, cx: &Context<'_>) {
+    #[inline]
+    pub(super) fn on_window(&mut self, cx: &Context<'_>) {
         if self.send.wnd() == 0 {
             return;
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use weir_core::time::Duration;
 
 use super::config::Setting;
 use super::connection::{Connection, OwnTimer};
@@ -191,17 +192,17 @@ impl Connection {
         // The window doubles when a whole one is read in two round trips. A sixteenth of it is never
         // told, and ACKs come late: without a margin a reader held by the window alone would just
         // miss that.
-        let rtt = self
-            .seen
-            .rtt
-            .and_then(|rtt| rtt.saturating_mul(3).checked_div(2));
+        let rtt = self.seen.rtt;
+        let rtt = || rtt.map(|rtt| Duration::from_nanos(rtt.saturating_mul(3) / 2));
         // What it announces is told in the next segment, as `Receiver::advertise` sees fit.
-        let _told = receive
-            .window
-            .poll_update(cx.now, rtt, config, cx.budget, &mut receive.share);
-        if receive.window.is_grown(config) {
-            let at = cx.now + WINDOW_PERIOD;
-            self.timers.set_if_stopped(OwnTimer::Window, at);
+        let _told =
+            receive
+                .window
+                .poll_update_with(cx.now, rtt, config, cx.budget, &mut receive.share);
+        if receive.window.is_grown(config) && self.timers.get(OwnTimer::Window).is_none() {
+            self.timers.set(OwnTimer::Window, cx.now + WINDOW_PERIOD);
+            // Its wake-up is seen to after its turn to send.
+            self.kick = true;
         }
     }
 
@@ -227,6 +228,7 @@ impl Connection {
     /// No more is read: what has arrived and what arrives is thrown away.
     pub(crate) fn stop(&mut self, cx: &mut Context<'_>) {
         self.receive.stopped = true;
+        self.receive.assembler.keep_last(false);
         self.discard(cx);
     }
 

@@ -7,74 +7,25 @@ use super::interface::{Context, Received};
 use super::state::State;
 use crate::ip::Ecn;
 use crate::wire::seq;
-use crate::wire::tcp::Flags;
+use crate::wire::tcp::{Flags, Plain};
 
 impl Connection {
     /// A segment of this connection arrived.
     pub(crate) fn handle_segment(&mut self, cx: &mut Context<'_>, received: &Received<'_>) {
-        self.on_received(cx, received);
+        let plain = Plain::of(&received.segment);
+        if plain.is_some_and(|plain| self.take_plain(cx, &plain, received.segments, received.ecn)) {
+            return;
+        }
+        self.on_received(cx, received.segments);
         self.tell_received(cx, received);
         match self.state {
             State::Closed => {}
             State::SynSent => self.on_segment_in_syn_sent(cx, received),
-            _ => {
-                if !self.header_predicted(cx, received) {
-                    self.on_segment(cx, received);
-                }
-            }
+            _ => self.on_segment(cx, received),
         }
     }
 
-    /// The fast path: the next data in order, or a bare acknowledgement, with nothing else about it
-    /// (the header prediction of RFC 7323 4.2 and of many stacks before). False: nothing was done.
-    #[inline]
-    fn header_predicted(&mut self, cx: &mut Context<'_>, received: &Received<'_>) -> bool {
-        let segment = &received.segment;
-        if self.state != State::Established
-            || segment.flags.without(Flags::PSH) != Flags::ACK
-            || segment.seq != self.receive.wire_next()
-            || received.ecn == Ecn::Ce
-            || self.receive.reorder.is_some()
-            || !segment.options.sack.is_empty()
-        {
-            return false;
-        }
-        let Some(ack) = seq::widen(self.numbers.iss, segment.ack, self.send.una) else {
-            return false;
-        };
-        if ack < self.send.una || ack > self.send.nxt {
-            return false;
-        }
-        if self.clock.is_on {
-            let Some(timestamps) = &segment.options.timestamps else {
-                return false;
-            };
-            if self.clock.is_old(cx.now, timestamps.value) {
-                return false;
-            }
-            if self.receive.next() == self.receive.acked {
-                self.clock.update(cx.now, timestamps);
-            }
-        }
-        let next = self.receive.next();
-        if segment.payload.is_empty() {
-            self.process_ack(cx, received, next, ack);
-            let hits = &mut cx.counters.tcp_hp_acks;
-            *hits = hits.saturating_add(1);
-            return true;
-        }
-        let len = segment.payload.len() as u64;
-        if len > self.receive.remaining() || self.receive.stopped {
-            return false;
-        }
-        self.process_ack(cx, received, next, ack);
-        self.take_data(cx, next, segment.payload, received);
-        let hits = &mut cx.counters.tcp_hp_hits;
-        *hits = hits.saturating_add(1);
-        true
-    }
-
-    /// The full path.
+    /// The way that every segment can go.
     fn on_segment(&mut self, cx: &mut Context<'_>, received: &Received<'_>) {
         let segment = &received.segment;
         let offset = seq::widen(self.receive.irs, segment.seq, self.receive.next());

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use weir_core::budget::Share;
-use weir_core::buf::{Assembler, Chunks};
+use weir_core::buf::Chunks;
 use weir_core::time::Instant;
 use weir_core::timer::{TimerKind as _, Timers};
 use weir_core::trace::HeldBy;
@@ -20,10 +20,10 @@ use super::connection::{Connection, OwnTimer, Seen};
 use super::ecn::EcnState;
 use super::error::CloseCause;
 use super::interface::{Numbers, PathInfo, Tuple};
+use super::receiver::Receiver;
 use super::recovery;
 use super::sender::Sender;
 use super::state::State;
-use crate::limits::MOST_WINDOW;
 use crate::trace::SeenMetrics;
 
 /// A connection that sleeps. Its two ends are kept by whoever keeps it.
@@ -239,7 +239,8 @@ impl Asleep {
         (send.max_wnd, send.limit) = (from.max_wnd, from.limit);
         (send.peer_mss, send.shift, send.finish) = (from.peer_mss, from.shift, from.finish);
         let (receive, from) = (&mut it.receive, &self.receive);
-        receive.assembler = Assembler::new(from.end, MOST_WINDOW.saturating_mul(2));
+        receive.assembler = Receiver::assembler_at(from.end);
+        receive.assembler.keep_last(!from.stopped);
         receive.window = from.window.clone();
         (receive.advertised, receive.acked) = (from.advertised, from.acked);
         (receive.fin_at, receive.irs) = (from.fin_at, from.irs);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use weir_core::rng::next_u64;
-use weir_core::time::{Duration, Instant};
+use weir_core::time::{Instant, nanos};
 use weir_core::timer::{TimerKind, Timers};
 use weir_core::trace::HeldBy;
 
@@ -122,8 +122,8 @@ pub(super) struct Seen {
     pub(super) last_received: Instant,
     pub(super) last_data: Instant,
     pub(super) last_sent: Instant,
-    /// The smoothed round trip time, as of the last batch.
-    pub(super) rtt: Option<Duration>,
+    /// The smoothed round trip time in nanoseconds.
+    pub(super) rtt: Option<u64>,
 }
 
 /// Timers that are not recovery's.
@@ -189,7 +189,7 @@ impl Connection {
         let mut connection = Connection::new(cx, tuple, config, numbers, path, State::SynReceived);
         connection.begin.is_passive = true;
         connection.begin.cookie = fast_open.cookie.map(Box::new);
-        connection.on_received(cx, syn);
+        connection.on_received(cx, syn.segments);
         connection.take_syn(cx, syn);
         if fast_open.take_data {
             connection.begin.fast_open = true;
@@ -239,7 +239,7 @@ impl Connection {
         let echo = timestamps.and_then(|stamps| connection.echoed(cx, stamps.echo));
         if let Some(sample) = echo {
             connection.recovery.on_handshake_rtt(cx.now, sample);
-            connection.seen.rtt = Some(sample);
+            connection.seen.rtt = Some(nanos(sample));
         }
         cx.counters.passive_opens = cx.counters.passive_opens.saturating_add(1);
         connection
@@ -425,11 +425,10 @@ impl Connection {
             .on_agreed(now, sack, timestamps, u32::from(self.mss));
     }
 
-    /// A segment was received, whatever it is.
+    /// So many segments were received, whatever they are.
     #[inline]
-    pub(super) fn on_received(&mut self, cx: &Context<'_>, received: &Received<'_>) {
-        let segments = u64::from(received.segments);
-        self.seen.segments_in = self.seen.segments_in.saturating_add(segments);
+    pub(super) fn on_received(&mut self, cx: &Context<'_>, segments: u16) {
+        self.seen.segments_in = self.seen.segments_in.saturating_add(segments.into());
         self.seen.last_received = cx.now;
         self.keepalives = 0;
     }

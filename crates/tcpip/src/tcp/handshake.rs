@@ -93,7 +93,7 @@ impl Connection {
         let room = usize::try_from(self.config.receive_window.initial).unwrap_or(usize::MAX);
         let data = segment.payload.get(..segment.payload.len().min(room));
         self.receive.advertise_in_syn();
-        self.take_data(cx, 1, data.unwrap_or_default(), received);
+        self.take_data(cx, 1, data.unwrap_or_default(), received.segments);
         if segment.flags.contains(Flags::FIN) {
             let end = 1_u64.saturating_add(segment.payload.len() as u64);
             self.receive.fin_at = end;
@@ -115,7 +115,7 @@ impl Connection {
         self.establish(cx);
         // RFC 9293 3.10.7.3: further data or controls in the segment are processed too.
         if !segment.payload.is_empty() && self.config.fast_open {
-            self.take_data(cx, 1, segment.payload, received);
+            self.take_data(cx, 1, segment.payload, received.segments);
         }
         self.acknowledge_now();
     }

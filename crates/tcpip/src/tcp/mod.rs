@@ -26,6 +26,7 @@ mod handshake;
 mod icmp;
 pub(crate) mod interface;
 pub(crate) mod listen;
+mod plain;
 mod receiver;
 mod recovery;
 mod reorder;

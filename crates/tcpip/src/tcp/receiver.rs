@@ -53,7 +53,7 @@ pub(super) struct Receiver {
 impl Receiver {
     pub(super) fn new(initial: u64) -> Receiver {
         Receiver {
-            assembler: Assembler::new(1, MOST_WINDOW.saturating_mul(2)),
+            assembler: Receiver::assembler_at(1),
             window: RecvWindow::new(initial),
             share: Share::default(),
             advertised: 1,
@@ -68,6 +68,13 @@ impl Receiver {
             waiting: true,
             told_zero: false,
         }
+    }
+
+    /// An assembler that begins at `start`.
+    pub(super) fn assembler_at(start: u64) -> Assembler {
+        let mut assembler = Assembler::new(start, MOST_WINDOW.saturating_mul(2));
+        assembler.keep_last(true);
+        assembler
     }
 
     /// The least shift with which a window of `most` bytes can be told (RFC 7323 2.3).
@@ -120,7 +127,7 @@ impl Receiver {
     #[inline]
     pub(super) fn update_due(&self, mss: u16) -> bool {
         let gain = self.target().saturating_sub(self.advertised);
-        gain >= self.worthwhile(mss) && gain >= self.remaining()
+        gain >= self.remaining() && gain >= self.worthwhile(mss)
     }
 
     /// The window field of the next segment. What it says counts as told.

@@ -23,7 +23,7 @@ impl Connection {
                 // A probe of the closed window, or data behind the FIN (T58, T117).
                 self.acknowledge_now();
             } else {
-                self.take_data(cx, seq, inside, received);
+                self.take_data(cx, seq, inside, received.segments);
             }
         }
         if segment.flags.contains(Flags::FIN)
@@ -44,13 +44,7 @@ impl Connection {
     }
 
     /// Data within the window. What was there already stays as it is (T52).
-    pub(super) fn take_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        seq: u64,
-        data: &[u8],
-        received: &Received<'_>,
-    ) {
+    pub(super) fn take_data(&mut self, cx: &mut Context<'_>, seq: u64, data: &[u8], segments: u16) {
         let next = self.receive.next();
         let end = seq.saturating_add(data.len() as u64);
         if end <= next {
@@ -73,7 +67,7 @@ impl Connection {
         if self.receive.assembler.insert(seq, data, cx.chunks).is_err() {
             return;
         }
-        self.note_segment(cx, data.len(), received.segments);
+        self.note_segment(cx, data.len(), segments);
         if seq > next {
             self.on_gap(cx, seq..end);
             return;
@@ -86,48 +80,57 @@ impl Connection {
             // T64: a gap was filled, in part at least.
             self.acknowledge_now();
         } else {
-            self.owe_ack(cx, received.segments);
+            self.owe_ack(cx, segments);
         }
         self.on_readable(cx);
     }
 
     /// Whether the budget has room for data up to `end`. If not, the segment is as if lost.
     #[inline]
-    fn has_memory_for(&mut self, cx: &mut Context<'_>, end: u64) -> bool {
+    pub(super) fn has_memory_for(&mut self, cx: &mut Context<'_>, end: u64) -> bool {
         let receive = &mut self.receive;
         let offset = end.saturating_sub(1);
-        let farther = offset.saturating_sub(receive.window.received());
-        let held = receive.window.buffered().saturating_add(farther);
+        let farthest = offset.max(receive.window.received());
+        let held = farthest.saturating_sub(receive.window.consumed());
         let charged = receive.share.grow_to(cx.budget, held).is_ok()
             && receive.window.on_received_to(offset).is_ok();
         if !charged {
-            let count = &mut cx.counters.tcp_rcvq_drop;
-            *count = count.saturating_add(1);
-            self.acknowledge_now();
+            self.on_no_memory(cx);
         }
         charged
     }
 
+    #[cold]
+    fn on_no_memory(&mut self, cx: &mut Context<'_>) {
+        let count = &mut cx.counters.tcp_rcvq_drop;
+        *count = count.saturating_add(1);
+        self.acknowledge_now();
+    }
+
     #[inline]
-    fn note_segment(&mut self, cx: &Context<'_>, len: usize, segments: u16) {
+    pub(super) fn note_segment(&mut self, cx: &Context<'_>, len: usize, segments: u16) {
         self.seen.last_data = cx.now;
         let count = u64::from(segments);
         self.seen.data_segments_in = self.seen.data_segments_in.saturating_add(count);
-        let each = len.checked_div(usize::from(segments)).unwrap_or(len);
+        let each = match segments {
+            0 | 1 => len,
+            // No division for what arrives one by one.
+            _ => len.checked_div(usize::from(segments)).unwrap_or(len),
+        };
         let each = u32::try_from(each).unwrap_or(u32::MAX).min(65_535);
         self.receive.mss = self.receive.mss.max(each);
     }
 
     /// An acknowledgement for data in order is owed, sooner or later.
     #[inline]
-    fn owe_ack(&mut self, cx: &Context<'_>, segments: u16) {
+    pub(super) fn owe_ack(&mut self, cx: &Context<'_>, segments: u16) {
         let unacked = self.receive.next().saturating_sub(self.receive.acked);
         self.acking.on_data(unacked, self.receive.mss, segments);
         if self.acking.now {
             self.kick = true;
-        } else {
+        } else if self.timers.get(OwnTimer::DelayedAck).is_none() {
             let at = cx.now + self.config.delayed_ack;
-            self.timers.set_if_stopped(OwnTimer::DelayedAck, at);
+            self.timers.set(OwnTimer::DelayedAck, at);
         }
     }
 

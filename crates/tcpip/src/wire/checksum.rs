@@ -91,6 +91,17 @@ pub fn sum(bytes: &[u8]) -> Sum {
     sum
 }
 
+/// Whether the checksum of an IPv4 header without options is right: [`Sum::is_valid`] of its sum.
+#[inline]
+#[must_use]
+pub fn is_valid_header(header: &[u8; 20]) -> bool {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t] = *header;
+    let first = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+    let second = u64::from_ne_bytes([i, j, k, l, m, n, o, p]);
+    let last = u64::from(u32::from_ne_bytes([q, r, s, t]));
+    narrow(add(add(first, second), last)) == 0xffff
+}
+
 /// The pseudo-header of TCP and UDP over IPv4 (RFC 9293 3.1): `len` is that of header and data.
 #[inline]
 #[must_use]
@@ -358,6 +369,17 @@ mod tests {
             joined.add_bytes(&bytes[first..second]);
             joined.add_bytes(&bytes[second..]);
             prop_assert_eq!(joined.fold(), slow(&bytes));
+        }
+
+        #[test]
+        fn a_header_is_judged_as_any_bytes_are(mut header: [u8; 20], is_right: bool) {
+            if is_right {
+                header[10..12].fill(0);
+                let value = sum(&header).finish();
+                header[10..12].copy_from_slice(&value.to_be_bytes());
+            }
+            prop_assert_eq!(is_valid_header(&header), sum(&header).is_valid());
+            prop_assert!(!is_right || is_valid_header(&header));
         }
 
         #[test]

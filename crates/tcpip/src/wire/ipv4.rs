@@ -11,6 +11,10 @@ const NAME: &str = "IPv4";
 const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET: u16 = 0x1fff;
+/// What is set of flags and offset in some way in every fragment, and in nothing else.
+pub(crate) const ANY_FRAGMENT: u16 = MORE_FRAGMENTS | OFFSET;
+/// The first byte of a header without options.
+pub(crate) const PLAIN: u8 = 0x45;
 
 /// An IPv4 header without its options.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]

@@ -89,9 +89,13 @@ impl Host {
 
     fn take_on(&mut self, interface: InterfaceId, frame: &[u8], offload: Offload) {
         let mut scratch = Vec::new();
-        let arrived = self
-            .ip
-            .handle_frame(self.now, interface, frame, offload, &mut scratch);
+        // As the stack does it.
+        let arrived = match self.ip.take_usual(interface, frame, offload) {
+            Some(packet) => Some(Arrived::Packet(packet)),
+            None => self
+                .ip
+                .handle_frame(self.now, interface, frame, offload, &mut scratch),
+        };
         match arrived {
             Some(Arrived::Packet(packet)) => {
                 self.payload = packet.payload.to_vec();

@@ -29,6 +29,57 @@ fn malformed_headers_are_dropped() {
     assert!(host.sent().is_empty());
 }
 
+// The short way for packets between those whom the last one was between takes nothing that the long
+// way would not, and takes it alike.
+#[test]
+fn the_usual_packet_is_taken_as_any_is() {
+    let mut host = Host::tun(&["10.0.0.1/24"]);
+    let good = packet4("10.0.0.2", "10.0.0.1", 6, &[7; 20], |header| {
+        header.dscp_ecn = 2
+    });
+    let offload = Offload::default();
+    // Nothing is usual before the first packet, nor when anything is different.
+    assert!(host.ip.take_usual(FIRST, &good, offload).is_none());
+    let mut scratch = Vec::new();
+    let any = host
+        .ip
+        .handle_frame(host.now, FIRST, &good, offload, &mut scratch);
+    let Some(Arrived::Packet(any)) = any else {
+        panic!("the packet is for us");
+    };
+    let usual = host.ip.take_usual(FIRST, &good, offload).unwrap();
+    assert_eq!(format!("{any:?}"), format!("{usual:?}"));
+    assert_eq!(
+        (host.ip.counters.in_receives, host.ip.counters.in_delivers),
+        (2, 2)
+    );
+    let others = [
+        packet4("10.0.0.3", "10.0.0.1", 6, &[7; 20], |_| {}),
+        packet4("10.0.0.2", "10.0.0.9", 6, &[7; 20], |_| {}),
+        packet4("10.0.0.2", "10.0.0.1", 1, &[7; 20], |_| {}),
+        packet4("10.0.0.2", "10.0.0.1", 6, &[7; 24], |header| {
+            header.more_fragments = true
+        }),
+        packet4("10.0.0.2", "10.0.0.1", 6, &[7; 24], |header| {
+            header.fragment_offset = 8
+        }),
+        good[..30].to_vec(),
+    ];
+    for packet in &others {
+        assert!(host.ip.take_usual(FIRST, packet, offload).is_none());
+    }
+    for at in 0..20 {
+        let mut packet = good.clone();
+        packet[at] ^= 0x10;
+        assert!(
+            host.ip.take_usual(FIRST, &packet, offload).is_none(),
+            "byte {at}"
+        );
+    }
+    host.ip.changed();
+    assert!(host.ip.take_usual(FIRST, &good, offload).is_none());
+}
+
 // T137: what a link padded a short packet with is no part of it.
 #[test]
 fn padding_is_cut_off() {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use weir_core::limits::OutOfRange;
 use weir_core::time::Instant;
 
-use super::Tcp;
+use super::{Owner, Tcp};
 use crate::stack::host::Host;
 use crate::stack::{
     BindError, ConnectConfig, ConnectError, Gone, IncomingKey, ListenConfig, ListenerKey, Stack,
@@ -166,8 +166,7 @@ impl Stack {
         key: TcpKey,
         max: usize,
     ) -> Result<Option<Bytes>, ReadError> {
-        let read = self.on_connection(now, key, |it, cx| it.read(cx, max));
-        read.unwrap_or(Err(ReadError::Unknown))
+        self.on_reading(now, key, |it, cx| it.read(cx, max))
     }
 
     /// Copies the next bytes in order and says how many; 0 at the end of what the peer sends.
@@ -180,8 +179,7 @@ impl Stack {
         key: TcpKey,
         out: &mut [u8],
     ) -> Result<usize, ReadError> {
-        let read = self.on_connection(now, key, |it, cx| it.read_into(cx, out));
-        read.unwrap_or(Err(ReadError::Unknown))
+        self.on_reading(now, key, |it, cx| it.read_into(cx, out))
     }
 
     /// Whether a read would bring something now: bytes, or the end. Takes nothing.
@@ -189,8 +187,7 @@ impl Stack {
     /// # Errors
     /// [`ReadError`], as [`tcp_read`](Stack::tcp_read).
     pub fn tcp_readable(&mut self, now: Instant, key: TcpKey) -> Result<(), ReadError> {
-        self.on_connection(now, key, |it, _| it.check_readable())
-            .unwrap_or(Err(ReadError::Unknown))
+        self.on_reading(now, key, |it, _| it.check_readable())
     }
 
     /// Why the connection is over; `None` while it is not.
@@ -240,6 +237,7 @@ impl Stack {
     }
 
     /// TCP, and the stack around it.
+    #[inline]
     fn split(&mut self, now: Instant) -> (&mut Tcp, Host<'_>) {
         self.now = self.now.max(now);
         let (tcp, _, host) = self.parts();
@@ -256,5 +254,32 @@ impl Stack {
     ) -> Option<T> {
         let (tcp, mut host) = self.split(now);
         tcp.on(&mut host, key, act)
+    }
+
+    /// Takes what a connection of the application's received. Nothing happens to the connection by
+    /// that, unless the peer is to hear of its window. What `act` returns is not wrapped in anything:
+    /// moving it about costs more than small reads themselves.
+    #[inline]
+    fn on_reading<T>(
+        &mut self,
+        now: Instant,
+        key: TcpKey,
+        act: impl FnOnce(&mut Connection, &mut Context<'_>) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        let (tcp, mut host) = self.split(now);
+        let Some(entry) = tcp.connections.get_mut(key.0) else {
+            return Err(ReadError::Unknown);
+        };
+        if entry.owner != Owner::Application {
+            return Err(ReadError::Unknown);
+        }
+        let connection = entry.connection();
+        let done = act(connection, &mut host.context());
+        // Without a wake-up it would never fall asleep: what was unread may have been all there was.
+        if (connection.wants_transmit() || entry.timer.is_none()) && !entry.touched {
+            entry.touched = true;
+            tcp.touched.push(key.0.index);
+        }
+        done
     }
 }

@@ -39,7 +39,7 @@ use self::incoming::Incoming;
 use self::time_waits::TimeWaits;
 use self::transmit::Reply;
 use super::TcpKey;
-use super::demux::{Demux, Target};
+use super::demux::{Demux, Recent, Target};
 use super::host::Host;
 use super::rate::Rate;
 use super::secret::{Secret, Spread};
@@ -62,6 +62,8 @@ pub(crate) struct Tcp {
     #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
     spare: Vec<Box<Connection>>,
     ends: Demux,
+    /// Of the last segment.
+    recent: Recent,
     waits: TimeWaits,
     pub(crate) listeners: Listeners,
     incoming: Slab<Incoming>,
@@ -93,6 +95,7 @@ impl Tcp {
             connections: Slab::new(),
             spare: Vec::new(),
             ends: Demux::default(),
+            recent: Recent::default(),
             waits: TimeWaits::default(),
             listeners: Listeners::default(),
             incoming: Slab::new(),

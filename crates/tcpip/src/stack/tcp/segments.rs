@@ -1,6 +1,6 @@
 //! What becomes of a segment (RFC 9293 section 3.10.7).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::{Owner, Tcp, hash};
 use crate::device::Checksum;
@@ -14,7 +14,7 @@ use crate::tcp::interface::{Received, Tuple};
 use crate::tcp::time_wait::TimeWaitAnswer;
 use crate::wire::checksum;
 use crate::wire::protocol;
-use crate::wire::tcp::{Flags, Header, Options, Segment};
+use crate::wire::tcp::{Flags, Header, Options, Plain, Segment};
 
 /// A segment on its way through the stack.
 #[derive(Copy, Clone)]
@@ -40,7 +40,78 @@ impl Tcp {
             // T34: RFC 1122 4.2.3.10: a segment to more than one host is nobody's.
             return;
         }
-        let Some(segment) = checked(host, packet) else {
+        if packet.checksum == Checksum::Complete && !is_whole(host, packet) {
+            return;
+        }
+        if !self.take_plain(host, packet, segments) {
+            self.take_any(host, packet, segments);
+        }
+    }
+
+    /// Takes the segment if it is what its connection expects. False: nothing was done.
+    #[inline]
+    fn take_plain(
+        &mut self,
+        host: &mut Host<'_>,
+        packet: &ip::Received<'_>,
+        segments: u16,
+    ) -> bool {
+        let Some(segment) = Plain::parse(packet.payload) else {
+            return false;
+        };
+        let Some(index) = self.find_recent(host, packet, &segment) else {
+            return false;
+        };
+        let Some(entry) = self.connections.get_at_mut(index) else {
+            return false;
+        };
+        let connection = entry.connection();
+        if !connection.take_plain(&mut host.context(), &segment, segments, packet.ecn) {
+            return false;
+        }
+        if !entry.touched {
+            entry.touched = true;
+            self.touched.push(index);
+        }
+        true
+    }
+
+    /// The connection of a segment: that of the segment before it, or as the table says.
+    #[inline]
+    fn find_recent(
+        &mut self,
+        host: &Host<'_>,
+        packet: &ip::Received<'_>,
+        segment: &Plain<'_>,
+    ) -> Option<u32> {
+        let ends = match (packet.src, packet.dst, packet.payload.first_chunk()) {
+            (IpAddr::V4(src), IpAddr::V4(dst), Some(ports)) => {
+                let ([a, b, c, d], [e, f, g, h]) = (src.octets(), dst.octets());
+                Some(([a, b, c, d, e, f, g, h], *ports))
+            }
+            _ => None,
+        };
+        if let Some(index) = ends.and_then(|ends| self.ends.recent(&self.recent, ends)) {
+            return Some(index);
+        }
+        let tuple = Tuple {
+            local: SocketAddr::new(packet.dst, segment.dst_port),
+            remote: SocketAddr::new(packet.src, segment.src_port),
+        };
+        let hash = hash(&host.shared.spread, &tuple);
+        let Some(Target::Connection(index)) = self.find(hash, &tuple) else {
+            return None;
+        };
+        if let Some(ends) = ends {
+            self.recent = self.ends.note(ends, index);
+        }
+        Some(index)
+    }
+
+    /// Takes any segment whose checksum is right.
+    #[inline(never)]
+    fn take_any(&mut self, host: &mut Host<'_>, packet: &ip::Received<'_>, segments: u16) {
+        let Some(segment) = parsed(host, packet.payload) else {
             return;
         };
         let tuple = Tuple {
@@ -235,24 +306,28 @@ fn segments(packet: &ip::Received<'_>) -> u16 {
     u16::try_from(count).unwrap_or(u16::MAX).max(1)
 }
 
-/// The segment of a packet, if it is one and its checksum is right (T1, T2).
+/// Whether the checksum of a segment is right (T1).
 #[inline]
-fn checked<'a>(host: &mut Host<'_>, packet: &ip::Received<'a>) -> Option<Segment<'a>> {
+fn is_whole(host: &mut Host<'_>, packet: &ip::Received<'_>) -> bool {
     let bytes = packet.payload;
-    if packet.checksum == Checksum::Complete {
-        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let mut sum = checksum::pseudo(packet.src, packet.dst, protocol::TCP, len);
-        sum.add_bytes(bytes);
-        if !sum.is_valid() {
-            let counters = host.counters();
-            counters.in_csum_errors = counters.in_csum_errors.saturating_add(1);
-            counters.in_errs = counters.in_errs.saturating_add(1);
-            let count = counters.in_csum_errors;
-            let why = ("checksum", "the checksum is wrong");
-            host.tell_dropped(("TCP", bytes.len()), why, count);
-            return None;
-        }
+    let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    let mut sum = checksum::pseudo(packet.src, packet.dst, protocol::TCP, len);
+    sum.add_bytes(bytes);
+    if !sum.is_valid() {
+        let counters = host.counters();
+        counters.in_csum_errors = counters.in_csum_errors.saturating_add(1);
+        counters.in_errs = counters.in_errs.saturating_add(1);
+        let count = counters.in_csum_errors;
+        let why = ("checksum", "the checksum is wrong");
+        host.tell_dropped(("TCP", bytes.len()), why, count);
+        return false;
     }
+    true
+}
+
+/// The segment of a packet, if it is one (T2).
+#[inline]
+fn parsed<'a>(host: &mut Host<'_>, bytes: &'a [u8]) -> Option<Segment<'a>> {
     match Segment::parse(bytes) {
         // Port 0 is no port (RFC 6335 section 6).
         Ok(segment) if segment.src_port != 0 && segment.dst_port != 0 => Some(segment),

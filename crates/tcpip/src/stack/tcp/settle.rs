@@ -73,7 +73,24 @@ impl Tcp {
             return;
         };
         entry.touched = false;
-        let news = entry.connection().take_news();
+        let connection = entry.body.connection(&entry.tuple);
+        let news = connection.take_news();
+        if connection.state() == State::Established && !entry.half_open {
+            // What most are, most of the time.
+            if !entry.queued && connection.wants_transmit() {
+                entry.queued = true;
+                self.ready.push_back(index);
+            } else if !entry.queued {
+                entry.arm(&mut self.wheel, host.now, index);
+            }
+            if news.confirmed {
+                host.ip.confirm(host.now, &entry.route);
+            }
+            if !news.told_confirmed().is_empty() {
+                self.on_news(host, index, news.told_confirmed());
+            }
+            return;
+        }
         if !news.is_empty() {
             self.on_news(host, index, news);
         }
@@ -127,13 +144,10 @@ impl Tcp {
     }
 
     fn on_news(&mut self, host: &mut Host<'_>, index: u32, news: News) {
-        let Some(key) = self.connections.key_at(index) else {
-            return;
-        };
         if news.connected {
             self.on_connected(host, index);
         }
-        let Some(entry) = self.connections.get_mut(key) else {
+        let Some(entry) = self.connections.get_at_mut(index) else {
             return;
         };
         if news.confirmed {
@@ -142,10 +156,13 @@ impl Tcp {
         if news.suspect {
             host.ip.suspect(host.now, &entry.route);
         }
-        if entry.owner != Owner::Application {
+        if entry.owner != Owner::Application || news.told_confirmed().is_empty() {
             return;
         }
-        let key = TcpKey(key);
+        let cause = entry.close_cause().filter(|_| news.closed);
+        let Some(key) = self.connections.key_at(index).map(TcpKey) else {
+            return;
+        };
         if news.readable {
             host.tell(Event::TcpReadable(key));
         }
@@ -155,9 +172,7 @@ impl Tcp {
         if news.writable {
             host.tell(Event::TcpWritable(key));
         }
-        if news.closed
-            && let Some(cause) = entry.close_cause()
-        {
+        if let Some(cause) = cause {
             host.tell(Event::TcpClosed(key, cause));
         }
     }

@@ -43,6 +43,8 @@ impl Recovery {
             && ack.dsack.is_none()
             && !acked.is_duplicate
             && self.episode.is_none()
+            // Without SACK: what ends a count of duplicates has to be heard.
+            && self.dup_acks == 0
             && !self.flight.is_troubled();
         let mut losses = Losses::default();
         if is_calm {

@@ -29,6 +29,8 @@ pub(super) struct Board {
     pub(super) sacked_cells: u32,
     /// Bytes lost and not sent again.
     pub(super) lost: u64,
+    /// The highest number of a record of which it says something.
+    pub(super) newest: u64,
 }
 
 /// One retransmission, of cells of one record.
@@ -53,12 +55,19 @@ impl Default for Board {
             sacked: 0,
             sacked_cells: 0,
             lost: 0,
+            newest: 0,
             rest: 0..0,
         }
     }
 }
 
 impl Board {
+    /// True when nothing is on it, now that all below `una` is acknowledged and the first record in
+    /// flight has the number `first`.
+    pub(super) fn is_done(&self, first: u64, una: u64) -> bool {
+        first > self.newest && self.resent.is_empty() && self.rest.end <= una
+    }
+
     pub(super) fn resent_mut(&mut self, number: u64) -> Option<&mut Resent> {
         if number == NONE {
             return None;

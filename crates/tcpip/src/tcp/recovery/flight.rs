@@ -9,6 +9,7 @@ use weir_core::delivery::{PacketRate, RateSampler};
 use weir_core::time::Instant;
 
 use super::board::{Board, Resent};
+use super::plain::Passed;
 use super::record::{CELLS, Record};
 use super::tally::Tally;
 
@@ -127,7 +128,9 @@ impl Flight {
         with(record);
         let new = record.sums(una[1]);
         self.in_flight = moved(self.in_flight, old.in_flight, new.in_flight);
+        let number = self.number_of(index);
         let board = self.board.get_or_insert_with(Box::default);
+        board.newest = board.newest.max(number);
         board.sacked = moved(board.sacked, old.sacked, new.sacked);
         board.lost = moved(board.lost, old.lost, new.lost);
         let cells = board.sacked_cells.saturating_sub(old.sacked_cells);
@@ -174,7 +177,61 @@ impl Flight {
         if let Some(board) = &mut self.board {
             board.runs.remove_below(offset);
             board.pop_done();
+            if board.is_done(self.first, offset) {
+                // Everything in flight is as it was sent: see `is_plain`.
+                self.board = None;
+            }
         }
+    }
+
+    /// True when nothing has happened to any segment in flight (whatever does makes a board), and
+    /// nobody wants to know of delivery rates.
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        self.board.is_none() && self.rates.is_none()
+    }
+
+    /// [`acknowledge`](Flight::acknowledge) while [`is_plain`](Flight::is_plain).
+    #[inline]
+    pub(super) fn pass(&mut self, offset: u64) -> Passed {
+        let mut passed = Passed {
+            first_sent_at: Instant::MAX,
+            last_sent_at: Instant::ZERO,
+            first_end: 0,
+            end: 0,
+            size: 0,
+        };
+        while let Some(record) = self.records.front_mut() {
+            let (size, sent_at) = (u32::from(record.size), record.sent_at);
+            let size = size.min(record.len);
+            let first_end = record.start.saturating_add(size.into());
+            if first_end > offset {
+                break;
+            }
+            let end = record.end();
+            let is_whole = end <= offset;
+            passed.end = end;
+            if !is_whole {
+                record.trim(record.whole_below(offset));
+                passed.end = record.start;
+            }
+            if passed.first_sent_at == Instant::MAX {
+                passed.first_sent_at = sent_at;
+                passed.first_end = first_end;
+            }
+            passed.last_sent_at = sent_at;
+            passed.size = passed.size.max(size);
+            if !is_whole {
+                break;
+            }
+            self.records.pop_front();
+            self.first = self.first.saturating_add(1);
+        }
+        self.una = offset;
+        // What was sent without recovery being told counts as sent and delivered.
+        self.next = self.next.max(offset);
+        self.in_flight = self.next.saturating_sub(offset);
+        passed
     }
 
     /// The acknowledgement ends within the first record.

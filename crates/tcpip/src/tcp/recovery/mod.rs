@@ -6,7 +6,8 @@
 //! | `record`, `flight` | super-segments that were sent, and the state of each segment in them |
 //! | `board`, `lose` | what is sacked, lost or sent again, while anything is |
 //! | `tally` | what one acknowledgement found |
-//! | `ack` | an acknowledgement, and what follows from it |
+//! | `plain` | an acknowledgement while nothing is amiss |
+//! | `ack` | any acknowledgement, and what follows from it |
 //! | `rack` | loss by time, and how much reordering there is (RFC 8985 section 6) |
 //! | `timer` | the one timer: reordering, tail loss probe, retransmission, pacing |
 //! | `episode` | recoveries, and taking them back (F-RTO, Eifel, DSACK) |
@@ -37,6 +38,7 @@ mod board;
 mod episode;
 mod flight;
 mod lose;
+mod plain;
 mod prr;
 mod rack;
 mod record;
@@ -51,6 +53,8 @@ mod congestion_tests;
 mod cost_tests;
 #[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod plain_tests;
 #[cfg(test)]
 mod sack_tests;
 #[cfg(test)]
@@ -72,8 +76,8 @@ use crate::limits::MAX_RECORDS;
 use episode::{Episode, Frto, Phase};
 use flight::Flight;
 use rack::Rack;
-use resting::Resting;
 pub(crate) use resting::Asleep;
+use resting::Resting;
 use tally::Losses;
 use timer::{Round, Tlp};
 

@@ -4,6 +4,7 @@ use weir_core::rtt::Rtt;
 use weir_core::time::{Duration, Instant, nanos};
 
 use super::lose::Horizon;
+use super::plain::Passed;
 use super::tally::Tally;
 
 /// Segments sacked above a hole that make it lost at once, as long as no reordering was seen.
@@ -65,6 +66,17 @@ impl Rack {
         }
         self.reordering_seen |= tally.lowest_original < self.fack;
         self.fack = self.fack.max(tally.highest);
+    }
+
+    /// Steps 2 and 3 for segments sent once, of which the newest took `rtt` nanoseconds.
+    #[inline]
+    pub(super) fn on_passed(&mut self, rtt: u64, passed: &Passed) {
+        self.rtt = rtt;
+        if (passed.last_sent_at, passed.end) > (self.sent_at, self.end) {
+            (self.sent_at, self.end) = (passed.last_sent_at, passed.end);
+        }
+        self.reordering_seen |= passed.first_end < self.fack;
+        self.fack = self.fack.max(passed.end);
     }
 
     /// Step 4: the peer received something twice, so that something was given up too early.

@@ -127,6 +127,13 @@ impl Record {
         self.cells = self.cells.saturating_sub(count as u8);
     }
 
+    /// How many cells lie wholly below `offset`, which lies within the record.
+    #[inline]
+    pub(super) fn whole_below(&self, offset: u64) -> u32 {
+        let distance = offset.saturating_sub(self.start) as u32;
+        distance.checked_div(self.size.into()).unwrap_or(0)
+    }
+
     /// The number of whole cells from the start to `offset`.
     #[inline]
     fn whole(&self, offset: u64) -> u64 {

@@ -2,6 +2,7 @@
 
 mod flags;
 mod options;
+mod plain;
 #[cfg(test)]
 mod tests;
 
@@ -9,6 +10,7 @@ use super::Malformed;
 
 pub use flags::Flags;
 pub use options::{FastOpen, MAX_WINDOW_SHIFT, Options, SackBlocks, Timestamps};
+pub use plain::Plain;
 
 /// Bytes of a header without options.
 pub const HEADER_LEN: usize = 20;

@@ -320,6 +320,9 @@ impl Options {
 }
 
 impl Timestamps {
+    /// What the option begins with where there is no other (RFC 7323 appendix A).
+    pub(super) const ALONE: [u8; 4] = [NOP, NOP, TIMESTAMPS, 10];
+
     #[inline]
     fn parse(data: &[u8; 8]) -> Timestamps {
         Timestamps {

@@ -388,6 +388,27 @@ proptest! {
     }
 
     #[test]
+    fn what_is_plain_is_read_as_any_segment_is(
+        flags in prop::sample::select(vec![0x10_u16, 0x18, 0x810, 0x11, 0x30, 0x50, 0x12, 0x00]),
+        words in prop::sample::select(vec![4_u16, 5, 6, 8, 8, 9, 15]),
+        stamped in prop::sample::select(vec![true, true, false]),
+        mut rest in proptest::collection::vec(any::<u8>(), 0..60)
+    ) {
+        if stamped && rest.len() >= 4 {
+            rest[..4].copy_from_slice(&[1, 1, 8, 10]);
+        }
+        let bytes = segment(words << 12 | flags, &rest, &[]);
+        let any = Segment::parse(&bytes).ok();
+        let plain = Plain::parse(&bytes);
+        if let Some(plain) = plain {
+            prop_assert_eq!(any.and_then(|any| Plain::of(&any)), Some(plain));
+        } else if let Some(any) = any {
+            let is_usual = matches!(words, 5) || (words == 8 && stamped);
+            prop_assert!(any.flags.without(Flags::PSH) != Flags::ACK || !is_usual);
+        }
+    }
+
+    #[test]
     fn hostile_options_are_read_within_their_header(
         kinds in proptest::collection::vec(prop::sample::select(vec![0_u8, 1, 2, 3, 4, 5, 8, 10, 18, 34, 254]), 0..41),
         syn: bool

@@ -1,0 +1,119 @@
+//! The segment that most are: the next data in order, or an acknowledgement of what is in flight,
+//! with nothing else about it (the header prediction of RFC 7323 4.2 and of many stacks before).
+
+use weir_core::trace::Level;
+
+use super::connection::Connection;
+use super::interface::Context;
+use super::state::State;
+use crate::ip::Ecn;
+use crate::wire::seq;
+use crate::wire::tcp::Plain;
+
+impl Connection {
+    /// Takes a segment that is as expected and stands for so many, in a straight line. False:
+    /// nothing was done, [`handle_segment`](Connection::handle_segment) is to have it.
+    #[inline]
+    pub(crate) fn take_plain(
+        &mut self,
+        cx: &mut Context<'_>,
+        segment: &Plain<'_>,
+        segments: u16,
+        ecn: Ecn,
+    ) -> bool {
+        let next = self.receive.next();
+        let len = segment.payload.len() as u64;
+        if self.state != State::Established
+            || segment.seq != seq::wire(self.receive.irs, next)
+            || ecn == Ecn::Ce
+            || self.orphan
+            || self.receive.stopped
+            || self.receive.reorder.is_some()
+            || len > self.receive.advertised.saturating_sub(next)
+            || cx.tracer.enabled(Level::Frame)
+        {
+            return false;
+        }
+        let una = self.send.una;
+        let newly = segment.ack.wrapping_sub(seq::wire(self.numbers.iss, una));
+        let ack = una.saturating_add(newly.into());
+        let is_outstanding = una < self.send.nxt;
+        // An acknowledgement without data that says nothing new may be a duplicate (RFC 5681 section
+        // 2), which recovery counts.
+        if ack > self.send.nxt
+            || (is_outstanding && (!self.recovery.is_plain() || (newly == 0 && len == 0)))
+        {
+            return false;
+        }
+        if self.clock.is_on {
+            let Some(timestamps) = &segment.timestamps else {
+                return false;
+            };
+            if self.clock.is_old(cx.now, timestamps.value) {
+                return false;
+            }
+            if next == self.receive.acked {
+                self.clock.update(cx.now, timestamps);
+            }
+        }
+        self.on_received(cx, segments);
+        self.take_plain_ack(cx, segment.window, next, ack);
+        let hits = if len == 0 {
+            &mut cx.counters.tcp_hp_acks
+        } else {
+            &mut cx.counters.tcp_hp_hits
+        };
+        *hits = hits.saturating_add(1);
+        if len > 0 {
+            self.take_next(cx, next, segment.payload, segments);
+        }
+        true
+    }
+
+    /// Data within the window that is next in order, to be read by somebody.
+    #[inline]
+    fn take_next(&mut self, cx: &mut Context<'_>, next: u64, data: &[u8], segments: u16) {
+        if self.receive.assembler.held() > 0 {
+            self.take_data(cx, next, data, segments);
+            return;
+        }
+        if !self.has_memory_for(cx, next.saturating_add(data.len() as u64))
+            || self
+                .receive
+                .assembler
+                .insert(next, data, cx.chunks)
+                .is_err()
+        {
+            return;
+        }
+        self.note_segment(cx, data.len(), segments);
+        self.owe_ack(cx, segments);
+        if self.receive.waiting {
+            self.receive.waiting = false;
+            self.news.readable = true;
+        }
+    }
+
+    /// The ACK field, between SND.UNA and SND.NXT, and the window of a plain segment at `seq`.
+    #[inline]
+    fn take_plain_ack(&mut self, cx: &mut Context<'_>, window: u16, seq: u64, ack: u64) {
+        let shift = self.send.shift;
+        let moved = self.send.update_window(seq, ack, window, shift);
+        let is_outstanding = self.send.is_outstanding();
+        if ack > self.send.una {
+            self.send.una = ack;
+            let send = &mut self.send.buffer;
+            let rtt = self.recovery.on_plain_ack(cx.now, ack, send, cx.chunks);
+            if let Some(sample) = rtt {
+                self.note_rtt(sample);
+            }
+            self.on_progress(cx);
+        }
+        if moved {
+            self.on_window(cx);
+        }
+        if is_outstanding && (self.send.has_unsent() || self.send.buffer.has_lost()) {
+            self.kick = true;
+        }
+    }
+}
