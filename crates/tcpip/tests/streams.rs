@@ -196,3 +196,30 @@ fn the_next_connection_sees_another_route() {
         .tcp_connect(pair.now, to, ConnectConfig::default());
     assert!(matches!(refused, Err(ConnectError::NoRoute(_))));
 }
+
+// T122: who let go of a connection asks in vain; the stack goes on with it, and says so to those who name
+// its ends.
+#[test]
+fn a_key_that_was_let_go_finds_nothing() {
+    let mut pair = Pair::new(&Wire::default());
+    let listener = pair.listen(ListenConfig::default());
+    let a = pair.dial(ConnectConfig::default());
+    pair.run(10 * MILLI);
+    let b = pair.b.stack.tcp_accept(pair.now, listener).unwrap();
+    let (local, remote) = pair.a.stack.tcp_addresses(a).unwrap();
+    let between = |pair: &Pair| pair.a.stack.tcp_state_between(local, remote);
+    assert_eq!(between(&pair), Some(State::Established));
+    pair.a.stack.tcp_close(pair.now, a);
+    assert_eq!(pair.a.stack.tcp_state(a), None);
+    assert_eq!(pair.a.stack.tcp_addresses(a), None);
+    assert!(pair.a.stack.tcp_stats(pair.now, a).is_none());
+    assert_eq!(pair.a.stack.tcp_close_cause(a), None);
+    assert_eq!(between(&pair), Some(State::FinWait1));
+    pair.run(10 * MILLI);
+    assert_eq!(between(&pair), Some(State::FinWait2));
+    pair.b.stack.tcp_close(pair.now, b);
+    pair.run(10 * MILLI);
+    assert_eq!(between(&pair), Some(State::TimeWait));
+    pair.run(Duration::from_secs(61));
+    assert_eq!(between(&pair), None);
+}

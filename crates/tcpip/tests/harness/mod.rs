@@ -33,6 +33,8 @@ use weir_tcpip::{
 #[derive(Debug, Default)]
 struct Socket {
     key: Option<TcpKey>,
+    /// Local and remote.
+    ends: Option<(SocketAddr, SocketAddr)>,
     written: u64,
     read: u64,
     closed: Option<CloseCause>,
@@ -188,6 +190,7 @@ impl Harness {
             Ok(key) => {
                 *self.socket(connection) = Socket {
                     key: Some(key),
+                    ends: self.stack.tcp_addresses(key),
                     ..Socket::default()
                 };
                 Ok("ok".to_owned())
@@ -213,6 +216,7 @@ impl Harness {
         let (_, key) = self.accepted.remove(found);
         *self.socket(connection) = Socket {
             key: Some(key),
+            ends: self.stack.tcp_addresses(key),
             ..Socket::default()
         };
         Ok("ok".to_owned())
@@ -401,7 +405,10 @@ impl Harness {
             }
             ["state"] => {
                 let key = self.key(connection)?;
-                let state = self.stack.tcp_state(key);
+                // After `close` nobody holds it, and the stack may go on with it.
+                let ends = self.socket(connection).ends;
+                let between = |(local, remote)| self.stack.tcp_state_between(local, remote);
+                let state = self.stack.tcp_state(key).or_else(|| ends.and_then(between));
                 Ok(state.map_or("none".to_owned(), |state| state.to_string()))
             }
             [field] => {

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use weir_core::limits::OutOfRange;
 use weir_core::time::Instant;
 
-use super::{Owner, Tcp};
+use super::Tcp;
+use super::entry::{Entry, Owner};
 use crate::stack::host::Host;
 use crate::stack::{
     BindError, ConnectConfig, ConnectError, Gone, IncomingKey, ListenConfig, ListenerKey, Stack,
@@ -87,20 +88,36 @@ impl Stack {
     /// Both ends of a connection: local, remote.
     #[must_use]
     pub fn tcp_addresses(&self, key: TcpKey) -> Option<(SocketAddr, SocketAddr)> {
-        let tuple = self.tcp.connections.get(key.0)?.tuple;
+        let tuple = &self.held(key)?.tuple;
         Some((tuple.local, tuple.remote))
     }
 
-    /// Its state. [`State::TimeWait`] also where the stack keeps only what TIME-WAIT needs.
+    /// Its state. [`State::TimeWait`] also where the stack keeps only what TIME-WAIT needs. `None` for a
+    /// connection that was let go of, though it may go on in the background:
+    /// [`tcp_state_between`](Stack::tcp_state_between).
     #[must_use]
     pub fn tcp_state(&self, key: TcpKey) -> Option<State> {
-        Some(self.tcp.connections.get(key.0)?.state())
+        Some(self.held(key)?.state())
+    }
+
+    /// The state of whatever connection there is between two ends, whoever has it: those that nobody
+    /// holds any more, those that wait to be accepted, those in TIME-WAIT. For people who look, as with
+    /// `ss`. A closed connection that the application still holds is found by its key only.
+    #[must_use]
+    pub fn tcp_state_between(&self, local: SocketAddr, remote: SocketAddr) -> Option<State> {
+        self.tcp.state_between(&self.shared.spread, local, remote)
+    }
+
+    /// A connection of the application's.
+    fn held(&self, key: TcpKey) -> Option<&Entry> {
+        let entry = self.tcp.connections.get(key.0)?;
+        (entry.owner == Owner::Application).then_some(entry)
     }
 
     /// How it stands.
     #[must_use]
     pub fn tcp_stats(&self, now: Instant, key: TcpKey) -> Option<TcpStats> {
-        Some(self.tcp.connections.get(key.0)?.stats(now))
+        Some(self.held(key)?.stats(now))
     }
 
     /// Takes as much of the front of `data` as there is room for, without copying where it is large,
@@ -193,8 +210,7 @@ impl Stack {
     /// Why the connection is over; `None` while it is not.
     #[must_use]
     pub fn tcp_close_cause(&self, key: TcpKey) -> Option<CloseCause> {
-        let entry = self.tcp.connections.get(key.0)?;
-        entry.close_cause()
+        self.held(key)?.close_cause()
     }
 
     /// No more will be written: FIN follows the last byte (T115). What the peer sends can be read on.

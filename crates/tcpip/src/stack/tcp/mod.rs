@@ -45,12 +45,12 @@ use super::rate::Rate;
 use super::secret::{Secret, Spread};
 use crate::ip::Route;
 use crate::limits::{CONNECTION_COST, TIMER_TICK};
-use crate::tcp::TcpConfig;
 use crate::tcp::connection::Connection;
 use crate::tcp::interface::{Context, Numbers, PathInfo, Tuple};
 use crate::tcp::listen::Listeners;
 use crate::tcp::listen::cookie::Cookies;
 use crate::tcp::listen::fast_open::{FastOpenCache, FastOpenKeys};
+use crate::tcp::{State, TcpConfig};
 
 /// Connections that are over whose memory is kept for the next: as many as come and go in one batch.
 const SPARE_CONNECTIONS: usize = 8;
@@ -153,6 +153,21 @@ impl Tcp {
             }
             Target::Listener(_) | Target::Socket(_) => false,
         })
+    }
+
+    /// The state of what is between two ends.
+    pub(crate) fn state_between(
+        &self,
+        spread: &Spread,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Option<State> {
+        let tuple = Tuple { local, remote };
+        match self.find(hash(spread, &tuple), &tuple)? {
+            Target::Connection(index) => Some(self.connections.get_at(index)?.state()),
+            Target::TimeWait(_) => Some(State::TimeWait),
+            _ => None,
+        }
     }
 
     /// The same configuration as an `Arc` that many connections share.
