@@ -256,6 +256,11 @@ impl Recovery {
             _ => None,
         };
         let Some(sample) = sample else {
+            // RFC 8961 section 4 (4) (a): something arrived that was sent but once. How long it took
+            // cannot be told, but the time-out need not stay backed off.
+            if tally.first_original.is_some() {
+                self.backoff = 0;
+            }
             return;
         };
         self.round.count(self.flight.una, self.flight.next);

@@ -161,6 +161,30 @@ fn expiry_sends_the_first_segment_and_doubles() {
     assert!(model.recovery.rto() < ms(400));
 }
 
+// T76: RFC 8961 section 4 (4) (a): what was sent but once arrived after the time-out. Together with what
+// was sent again it gives no measurement, and takes the backoff back all the same.
+#[test]
+fn new_data_that_arrives_takes_the_backoff_back() {
+    let mut model = Model::established(&plain(), ms(100));
+    let rto = model.recovery.rto();
+    model.write(3 * MSS);
+    model.transmit();
+    model.expire();
+    model.transmit();
+    model.now += ms(100);
+    model.ack_at(1 + MSS);
+    model.transmit();
+    model.write(MSS);
+    model.now += ms(100);
+    model.ack_at(1 + 2 * MSS);
+    model.transmit();
+    // Two answers to what was sent again.
+    assert_eq!(model.recovery.rto(), rto * 2);
+    model.now += ms(100);
+    assert_eq!(model.ack_at(1 + 4 * MSS).rtt, None);
+    assert_eq!(model.recovery.rto(), rto);
+}
+
 // T77: what the connection judges R1, R2 and the user time-out by.
 #[test]
 fn repeats_and_the_age_of_the_oldest_byte_are_told() {
