@@ -39,7 +39,7 @@ pub use ip::{
     Cidr, CidrError, ConfigError, Ecn, IcmpKind, InterfaceConfig, IpCounters, IpTimer,
     NeighborState, NoRoute, RouteConfig, SendError,
 };
-pub use link::Mac;
+pub use link::{IdentifierSecret, Mac};
 pub use stack::{
     AddressState, BindError, Config, ConnectConfig, ConnectError, Counters, Event, Gone,
     IncomingKey, ListenConfig, ListenerKey, Stack, StackStats, SynCookies, TcpKey, Timer,

@@ -17,9 +17,9 @@ use weir_core::time::{Duration, Instant};
 use weir_tcpip::wire::ndp::{Message, NdpOption, Prefix, RouterAdvertisement};
 use weir_tcpip::wire::{ethernet, icmpv6, ipv6, protocol};
 use weir_tcpip::{
-    AddressState, Capabilities, Cidr, Config, ConnectConfig, Event, InterfaceConfig, InterfaceId,
-    ListenConfig, Mac, Medium, NeighborState, Offload, ReadError, RouteConfig, Stack, TcpKey,
-    TransmitBuf,
+    AddressState, Capabilities, Cidr, Config, ConnectConfig, Event, IdentifierSecret,
+    InterfaceConfig, InterfaceId, ListenConfig, Mac, Medium, NeighborState, Offload, ReadError,
+    RouteConfig, Stack, TcpKey, TransmitBuf,
 };
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -425,6 +425,45 @@ fn hosts_are_configured_by_advertisements_and_reach_each_other() {
             .route_to("2001:db8:c::1".parse().unwrap()),
         None
     );
+}
+
+// T146: RFC 7217: with a secret, addresses of routers' prefixes do not give the Ethernet address away, are
+// others on each network, stay the same as advertisements are repeated, and after a restart.
+#[test]
+fn addresses_of_a_secret_are_stable_and_opaque() {
+    let addresses = |prefix: &str| {
+        let mut net = Net::new();
+        let (a, router) = (net.host(), net.host());
+        let config = InterfaceConfig {
+            hardware: Some(mac(a, 0)),
+            slaac: true,
+            identifier_secret: Some(IdentifierSecret::new([3; 16])),
+            ..InterfaceConfig::new("eth", Capabilities::plain(Medium::Ethernet, 1500))
+        };
+        let own = &mut net.hosts[a];
+        let id = own.stack.add_interface(net.now, config).unwrap();
+        own.ports.push((0, id));
+        net.join(router, 0, &["2001:db8:a::1/64"], false);
+        net.run(Duration::from_secs(3));
+        for _ in 0..3 {
+            net.advertise(router, 0, prefix, 1500);
+            net.run(Duration::from_secs(3));
+        }
+        let all = net.hosts[a].stack.addresses(id);
+        let all: Vec<IpAddr> = all.filter(|it| it.1).map(|it| it.0.address()).collect();
+        assert_eq!(all.len(), 2, "{all:?}");
+        assert!(!all.contains(&with_identifier(prefix, mac(a, 0)).into()));
+        assert!(!all.contains(&link_local(mac(a, 0)).into()));
+        all
+    };
+    let here = addresses("2001:db8:a::");
+    assert_eq!(here, addresses("2001:db8:a::"));
+    let there = addresses("2001:db8:b::");
+    let low = |ip: &IpAddr| match ip {
+        IpAddr::V6(ip) => ip.to_bits() as u64,
+        IpAddr::V4(_) => 0,
+    };
+    assert_ne!(low(&here[1]), low(&there[1]));
 }
 
 // RFC 4291 section 2.5.6: link-local addresses serve without anything configured.

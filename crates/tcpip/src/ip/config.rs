@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::device::{Capabilities, InterfaceId};
 use crate::ip::cidr::Cidr;
-use crate::link::Mac;
+use crate::link::{IdentifierSecret, Mac};
 
 /// An interface of a stack, as it is asked for.
 #[derive(Clone, Debug)]
@@ -25,6 +25,10 @@ pub struct InterfaceConfig {
     /// Asks for routers, and takes default routes, prefixes, addresses and the MTU from their
     /// advertisements (RFC 4861 section 6.3, RFC 4862 section 5.5). Ethernet only.
     pub slaac: bool,
+    /// Makes the identifiers of the link-local address and of those that come with `slaac` from this
+    /// secret (RFC 7217), so that they do not give the Ethernet address away, nor tell on one network who
+    /// it was on another. `None`, as by default: from the Ethernet address (RFC 4291 appendix A).
+    pub identifier_secret: Option<IdentifierSecret>,
     /// Looks for duplicates of IPv6 addresses before they are used (RFC 4862 section 5.4), which
     /// takes 1 to 2 s. Ethernet only.
     pub dad: bool,
@@ -46,6 +50,7 @@ impl InterfaceConfig {
             addresses: Vec::new(),
             any_address: false,
             slaac: false,
+            identifier_secret: None,
             dad: true,
             probe_ipv4: false,
         }

@@ -7,7 +7,7 @@ use weir_core::time::{Duration, Instant};
 use crate::device::{Capabilities, Medium};
 use crate::ip::cidr::{Cidr, width};
 use crate::ip::config::InterfaceConfig;
-use crate::link::Mac;
+use crate::link::{IdentifierSecret, Mac};
 
 /// RFC 4861 section 10: how long a neighbour counts as reachable, on average, ...
 pub(crate) const REACHABLE_TIME: Duration = Duration::from_secs(30);
@@ -22,6 +22,7 @@ pub(crate) struct Interface {
     pub(crate) hardware: Mac,
     pub(crate) any_address: bool,
     pub(crate) slaac: bool,
+    pub(crate) identifier_secret: Option<IdentifierSecret>,
     pub(crate) dad: bool,
     pub(crate) probe_ipv4: bool,
     pub(crate) addresses: Vec<Address>,
@@ -58,6 +59,8 @@ pub(crate) struct Address {
     pub(crate) valid_until: Instant,
     /// Made of a router's prefix (RFC 4862 section 5.5).
     pub(crate) autonomous: bool,
+    /// Made of the interface's secret (RFC 7217); so many before it were somebody else's.
+    pub(crate) taken: Option<u8>,
     /// When the next probe or announcement is due, or readiness; [`Instant::MAX`] for nothing.
     pub(crate) due: Instant,
     /// Probes or announcements still to be sent.
@@ -86,6 +89,7 @@ impl Address {
             preferred_until: Instant::MAX,
             valid_until: Instant::MAX,
             autonomous: false,
+            taken: None,
             due: Instant::MAX,
             left: 0,
             defended: None,
@@ -112,6 +116,7 @@ impl Interface {
             hardware: config.hardware.unwrap_or(Mac::ZERO),
             any_address: config.any_address,
             slaac: config.slaac && ethernet,
+            identifier_secret: config.identifier_secret.clone(),
             dad: config.dad && ethernet,
             probe_ipv4: config.probe_ipv4 && ethernet,
             addresses: Vec::new(),
@@ -126,6 +131,20 @@ impl Interface {
             recent: None,
             recent_v4: ([0xff; 8], 0),
         }
+    }
+
+    /// An address of our own in a prefix of 64 bits, to be given to the interface. `taken`: how many
+    /// before it were somebody else's.
+    pub(crate) fn own_address(&self, prefix: Ipv6Addr, taken: u8) -> Option<Address> {
+        let secret = self.identifier_secret.as_ref();
+        let identifier = secret.map_or(self.hardware.interface_identifier(), |secret| {
+            secret.identifier(prefix, self.hardware, taken)
+        });
+        let cidr = Cidr::new(with_identifier(prefix, identifier).into(), 64).ok()?;
+        Some(Address {
+            taken: secret.map(|_| taken),
+            ..Address::manual(cidr)
+        })
     }
 
     #[inline]

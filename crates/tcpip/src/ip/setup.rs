@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use weir_core::time::Instant;
 
 use crate::device::{Capabilities, InterfaceId, Medium, Segmentation};
-use crate::ip::interface::{Address, Interface, is_host, is_lone, is_loopback, with_identifier};
+use crate::ip::interface::{Address, Interface, is_host, is_lone, is_loopback};
 use crate::ip::pmtu::{MIN_MTU_V4, MIN_MTU_V6};
 use crate::ip::table::Origin;
 use crate::ip::{Cidr, ConfigError, InterfaceConfig, Ip, LOOPBACK, NeighborState, RouteConfig};
@@ -47,7 +47,7 @@ impl Ip {
         self.check_interface(&config)?;
         let id = InterfaceId(u16::try_from(self.interfaces.len()).unwrap_or(u16::MAX));
         let interface = Interface::new(&config);
-        let (ethernet, hardware) = (interface.is_ethernet(), interface.hardware);
+        let ethernet = interface.is_ethernet();
         self.interfaces.push(interface);
         self.any_address |= config.any_address;
         if config.any_address {
@@ -62,13 +62,13 @@ impl Ip {
             }
         }
         if ethernet && config.capabilities.mtu >= MIN_MTU_V6 {
-            let ip = with_identifier(LINK_LOCAL, hardware.interface_identifier());
-            if let Ok(cidr) = Cidr::new(ip.into(), 64) {
-                self.put_address(now, id, cidr);
+            let own = self.interface(id);
+            if let Some(address) = own.and_then(|own| own.own_address(LINK_LOCAL, 0)) {
+                self.put_address(now, id, address);
             }
         }
         for cidr in config.addresses {
-            self.put_address(now, id, cidr);
+            self.put_address(now, id, Address::manual(cidr));
         }
         self.changed();
         Ok(id)
@@ -149,20 +149,23 @@ impl Ip {
         }
         self.check_address(&address, own.capabilities.mtu)?;
         self.check_routes(1)?;
-        self.put_address(now, interface, address);
+        self.put_address(now, interface, Address::manual(address));
         self.changed();
         Ok(())
     }
 
-    fn put_address(&mut self, now: Instant, id: InterfaceId, cidr: Cidr) {
+    /// Gives an address to an interface, and takes its network to be on the link, unless routers say
+    /// what is.
+    pub(crate) fn put_address(&mut self, now: Instant, id: InterfaceId, address: Address) {
+        let cidr = address.cidr;
         let Some(interface) = self.interfaces.get_mut(id.index()) else {
             return;
         };
         if interface.address(cidr.address()).is_some() {
             return;
         }
-        interface.addresses.push(Address::manual(cidr));
-        if !is_lone(&cidr) {
+        interface.addresses.push(address);
+        if !is_lone(&cidr) && !address.autonomous {
             let route = RouteConfig {
                 to: cidr.network(),
                 via: None,

@@ -9,6 +9,7 @@ use weir_core::time::{Duration, Instant, nanos};
 use crate::device::InterfaceId;
 use crate::ip::interface::{Address, AddressState};
 use crate::ip::{Due, Ip, IpEvent};
+use crate::link::IDGEN_RETRIES;
 use crate::wire::arp::Packet;
 
 /// RFC 4862 section 5.1: solicitations sent before an IPv6 address is used.
@@ -156,12 +157,12 @@ impl Ip {
         let Some(address) = interface.address_mut(ip) else {
             return false;
         };
-        let (cidr, tentative) = (address.cidr, address.state == AddressState::Tentative);
+        let (was, tentative) = (*address, address.state == AddressState::Tentative);
         let defend = !tentative && may_defend(address, now);
         if tentative {
             // T145: it is not used.
             interface.addresses.retain(|address| address.ip() != ip);
-            self.note_address(id, cidr, "duplicate");
+            self.note_address(id, was.cidr, "duplicate");
             self.forget_network(id, ip);
             self.changed();
         }
@@ -175,7 +176,30 @@ impl Ip {
                 lost: tentative,
             });
         }
+        if tentative {
+            self.try_another(now, id, &was);
+        }
         true
+    }
+
+    /// RFC 7217 section 6: where an address was made of a secret and is somebody else's, another is made.
+    fn try_another(&mut self, now: Instant, id: InterfaceId, was: &Address) {
+        let (Some(taken), IpAddr::V6(ip)) = (was.taken, was.ip()) else {
+            return;
+        };
+        let taken = taken.saturating_add(1);
+        let own = self.interface(id).filter(|_| taken <= IDGEN_RETRIES);
+        let Some(next) = own.and_then(|own| own.own_address(ip, taken)) else {
+            return;
+        };
+        let next = Address {
+            preferred_until: was.preferred_until,
+            valid_until: was.valid_until,
+            autonomous: was.autonomous,
+            ..next
+        };
+        self.put_address(now, id, next);
+        self.changed();
     }
 
     /// RFC 5227 sections 2.1.1 and 2.4: true when an ARP packet is about an address of ours that somebody

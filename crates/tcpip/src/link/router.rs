@@ -7,7 +7,7 @@ use weir_core::rng;
 use weir_core::time::{Duration, Instant, nanos};
 
 use crate::device::InterfaceId;
-use crate::ip::interface::{Address, AddressState, with_identifier};
+use crate::ip::interface::{Address, AddressState};
 use crate::ip::pmtu::MIN_MTU_V6;
 use crate::ip::table::Origin;
 use crate::ip::{Cidr, Due, Ip, IpEvent, RouteConfig};
@@ -227,10 +227,18 @@ impl Ip {
         let Some(interface) = self.interfaces.get_mut(id.index()) else {
             return;
         };
-        let ip = with_identifier(prefix.prefix, interface.hardware.interface_identifier());
+        let Some(made) = interface.own_address(prefix.prefix, 0) else {
+            return;
+        };
+        // One that had to make way for another identifier is that one from here on.
+        let of_prefix = |other: &&Address| {
+            other.autonomous && made.cidr.contains(other.ip()) && made.taken.is_some()
+        };
+        let known = interface.addresses.iter().find(of_prefix);
+        let ip = known.map_or(made.ip(), Address::ip);
         let preferred_until = lifetime(now, prefix.preferred_lifetime);
         let mut valid_until = lifetime(now, prefix.valid_lifetime);
-        if let Some(address) = interface.address_mut(ip.into()) {
+        if let Some(address) = interface.address_mut(ip) {
             if !address.autonomous {
                 return;
             }
@@ -260,16 +268,13 @@ impl Ip {
         {
             return;
         }
-        let Ok(cidr) = Cidr::new(ip.into(), 64) else {
-            return;
-        };
-        interface.addresses.push(Address {
+        let address = Address {
             preferred_until,
             valid_until,
             autonomous: true,
-            ..Address::manual(cidr)
-        });
-        self.start_address(now, id, ip.into());
+            ..made
+        };
+        self.put_address(now, id, address);
     }
 
     /// Ends what is over by `now`: routers, prefixes, addresses.

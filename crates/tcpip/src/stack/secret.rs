@@ -99,6 +99,11 @@ impl Secret {
         }
     }
 
+    /// One with a key that is known.
+    pub(crate) const fn from_key(key: [u64; 2]) -> Secret {
+        Secret { key }
+    }
+
     /// The hash of `words`, each eight bytes in little-endian order.
     pub(crate) fn hash(&self, words: &[u64]) -> u64 {
         let mut state = Sip::new(self.key);

@@ -422,3 +422,45 @@ fn groups_are_reported() {
     // Both addresses have the same group.
     assert_eq!(answers[0].len(), 14 + 40 + 8 + 8 + 20);
 }
+
+/// The addresses of a host whose identifiers are made of a secret.
+fn made(host: &Host) -> Vec<Ipv6Addr> {
+    let all = host.ip.addresses(FIRST).map(|(cidr, _)| cidr.address());
+    let only = all.filter_map(|ip| match ip {
+        IpAddr::V6(ip) => Some(ip),
+        IpAddr::V4(_) => None,
+    });
+    only.collect()
+}
+
+fn secretive() -> Host {
+    Host::with(InterfaceConfig {
+        identifier_secret: Some(crate::link::IdentifierSecret::new([9; 16])),
+        ..ethernet(&[], US)
+    })
+}
+
+// T145, T146: RFC 7217: the same identifier each time, which does not tell the Ethernet address; where it
+// is somebody else's another is tried, three times.
+#[test]
+fn an_identifier_that_is_taken_makes_way_for_another() {
+    let mut host = secretive();
+    let first = made(&host);
+    assert_eq!(first, made(&secretive()));
+    assert_ne!(first[0].segments()[4..], [0x0000, 0x00ff, 0xfe00, 0x0001]);
+    let mut seen = Vec::new();
+    for round in 0..4 {
+        let own = made(&host);
+        assert_eq!(own.len(), 1, "{round}");
+        assert!(own[0].is_unicast_link_local() && !seen.contains(&own[0]));
+        seen.push(own[0]);
+        let claim = advertisement(&own[0].to_string(), false, true, Some(PEER));
+        let claim = icmp6("fe80::5", "ff02::1", 255, &icmpv6::Message::Ndp(claim));
+        host.take(&frame(PEER, Mac::for_v6_multicast(v6("ff02::1")), &claim));
+    }
+    assert!(made(&host).is_empty());
+    // One that nobody claims becomes ready.
+    let mut host = secretive();
+    host.seconds(3);
+    assert!(host.ip.is_own(made(&host)[0].into()));
+}
