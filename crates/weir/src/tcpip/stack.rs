@@ -8,8 +8,8 @@ use std::sync::Arc;
 use weir_core::budget::Budget;
 use weir_core::trace::Tracer;
 use weir_tcpip::{
-    Cidr, Config, ConfigError, InterfaceConfig, InterfaceId, Mac, Medium, RouteConfig,
-    Stack as Engine, StackStats,
+    Cidr, Config, ConfigError, IdentifierSecret, InterfaceConfig, InterfaceId, Mac, Medium,
+    RouteConfig, Stack as Engine, StackStats,
 };
 
 use super::device::Device;
@@ -138,6 +138,7 @@ pub struct Interface {
     routes: Vec<(Cidr, Option<IpAddr>)>,
     any_address: bool,
     slaac: bool,
+    identifier_secret: Option<IdentifierSecret>,
     no_dad: bool,
 }
 
@@ -179,6 +180,15 @@ impl Interface {
     #[must_use]
     pub fn slaac(mut self) -> Interface {
         self.slaac = true;
+        self
+    }
+
+    /// Makes the identifiers of the link-local address and of those of [`slaac`](Interface::slaac) from 128
+    /// random bits that the program keeps (RFC 7217): the same on one network for as long as the bits are,
+    /// without a trace of the Ethernet address, which they are made of otherwise.
+    #[must_use]
+    pub fn identifier_secret(mut self, secret: [u8; 16]) -> Interface {
+        self.identifier_secret = Some(IdentifierSecret::new(secret));
         self
     }
 
@@ -319,6 +329,7 @@ fn add(
     config.addresses = asked.addresses;
     config.any_address = asked.any_address;
     config.slaac = asked.slaac;
+    config.identifier_secret = asked.identifier_secret;
     config.dad = !asked.no_dad;
     let interface = engine.add_interface(now, config)?;
     for (to, via) in asked.routes {
