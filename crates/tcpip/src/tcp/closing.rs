@@ -136,6 +136,7 @@ impl Connection {
         if self.receive.assembler.is_empty() && self.receive.assembler.end() == 1 {
             old.receive.assembler.restart(1, cx.chunks);
             core::mem::swap(&mut self.receive.assembler, &mut old.receive.assembler);
+            self.receive.assembler.keep_last(!self.receive.stopped);
         }
     }
 
