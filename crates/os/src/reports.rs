@@ -19,6 +19,27 @@ pub struct Report {
     pub quoted: usize,
 }
 
+/// The system's number of an error about a path, for those who tell of paths that are not the system's;
+/// `None` for errors of other kinds.
+#[must_use]
+pub fn error_number(kind: io::ErrorKind) -> Option<i32> {
+    #[cfg(unix)]
+    let [refused, host, network, prohibited] = {
+        use nix::libc::{EACCES, ECONNREFUSED, EHOSTUNREACH, ENETUNREACH};
+        [ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EACCES]
+    };
+    // WSAECONNREFUSED, WSAEHOSTUNREACH, WSAENETUNREACH, WSAEACCES of Windows Sockets.
+    #[cfg(windows)]
+    let [refused, host, network, prohibited] = [10061, 10065, 10051, 10013];
+    match kind {
+        io::ErrorKind::ConnectionRefused => Some(refused),
+        io::ErrorKind::HostUnreachable => Some(host),
+        io::ErrorKind::NetworkUnreachable => Some(network),
+        io::ErrorKind::PermissionDenied => Some(prohibited),
+        _ => None,
+    }
+}
+
 /// Does nothing on this system.
 ///
 /// # Errors

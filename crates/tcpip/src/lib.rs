@@ -50,4 +50,4 @@ pub use tcp::{
     TcpTimer, WriteError,
 };
 pub use transmit::{Frame, TransmitBuf};
-pub use udp::{Datagram, Received, UdpError};
+pub use udp::{Datagram, Quote, Received, UdpError};

@@ -153,6 +153,9 @@ pub const UDP_SOCKET_COST: u64 = 512;
 pub const UDP_DATAGRAM_COST: usize = 128;
 /// Errors that wait at one socket; the oldest goes when there are more.
 pub const MAX_UDP_ERRORS: usize = 16;
+/// Bytes of a datagram that are kept with an error about it: enough to know a QUIC packet by its
+/// connection ID (RFC 9000 section 17.2).
+pub const UDP_QUOTE: usize = 32;
 /// Bytes of the chunks that datagrams are kept in.
 pub const UDP_CHUNK_BYTES: usize = 64 * 1024;
 /// Chunks that are kept for the next datagrams.

@@ -265,7 +265,7 @@ fn a_socket_is_told_to_whom_it_sent_in_vain() {
     lonely.run(Duration::from_millis(3_100));
     assert!(lonely.events.contains(&Event::UdpError(key)));
     let mut told: Vec<SocketAddr> = core::iter::from_fn(|| lonely.stack.udp_error(key))
-        .inspect(|error| assert_eq!(error.kind, IcmpKind::Unreachable))
+        .inspect(|error| assert_eq!(error.kind, IcmpKind::HostUnreachable))
         .map(|error| error.remote)
         .collect();
     told.sort();

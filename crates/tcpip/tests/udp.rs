@@ -12,7 +12,8 @@ mod raw;
 use pair::{MILLI, Pair, Wire, pattern};
 use raw::{Host, at, datagram, open};
 use weir_tcpip::limits::{
-    MAX_SUPER_SEGMENT, MAX_UDP_ERRORS, MAX_UDP_SOCKETS, UDP_DATAGRAM_COST, UDP_SOCKET_COST,
+    MAX_SUPER_SEGMENT, MAX_UDP_ERRORS, MAX_UDP_SOCKETS, UDP_DATAGRAM_COST, UDP_QUOTE,
+    UDP_SOCKET_COST,
 };
 use weir_tcpip::wire::{checksum, protocol};
 use weir_tcpip::{
@@ -127,6 +128,11 @@ fn icmp_errors_reach_the_connected_socket() {
         (error.remote, error.kind),
         (there, IcmpKind::PortUnreachable)
     );
+    assert_eq!(
+        error.quoted.as_slice(),
+        b"anybody?",
+        "it says which datagram"
+    );
     assert_eq!(pair.a.stack.udp_error(key), None);
 }
 
@@ -144,6 +150,42 @@ fn errors_that_wait_are_bounded() {
     assert_eq!(host.events(), [Event::UdpError(key)], "told once");
     let all = std::iter::from_fn(|| host.stack.udp_error(key)).count();
     assert_eq!(all, MAX_UDP_ERRORS);
+}
+
+// RFC 1122 3.2.2.1 with RFC 1812 5.2.7.1: what each code says, and of which datagram.
+#[test]
+fn an_error_says_what_is_in_the_way_and_quotes_the_datagram() {
+    let mut host = Host::new();
+    let key = bound(&mut host, "10.0.0.1:53", UdpConfig::default());
+    let data: Vec<u8> = (0..100).collect();
+    let sent = datagram(at("10.0.0.1:53"), at("10.0.0.2:9"), &data, None);
+    let codes = [
+        (0, IcmpKind::NetworkUnreachable),
+        (1, IcmpKind::HostUnreachable),
+        (2, IcmpKind::ProtocolUnreachable),
+        (3, IcmpKind::PortUnreachable),
+        (6, IcmpKind::NetworkUnreachable),
+        (7, IcmpKind::HostUnreachable),
+        (9, IcmpKind::Prohibited),
+        (10, IcmpKind::Prohibited),
+        (11, IcmpKind::NetworkUnreachable),
+        (12, IcmpKind::HostUnreachable),
+        (13, IcmpKind::Prohibited),
+    ];
+    for (code, kind) in codes {
+        // All of it, and as little as there is to be (RFC 792).
+        for quoted in [sent.len(), 28] {
+            let mut message = vec![3, code, 0, 0, 0, 0, 0, 0];
+            message.extend_from_slice(&sent[..quoted]);
+            checksum::patch(&mut message, 0, 2, checksum::sum(&[]));
+            let packet = raw::ip([10, 0, 0, 9].into(), [10, 0, 0, 1].into(), 1, &message);
+            host.take(&packet);
+            let error = host.stack.udp_error(key).unwrap();
+            assert_eq!((error.remote, error.kind), (at("10.0.0.2:9"), kind));
+            let shown = (quoted - 28).min(UDP_QUOTE);
+            assert_eq!(error.quoted.as_slice(), &data[..shown]);
+        }
+    }
 }
 
 #[test]

@@ -9,12 +9,15 @@
 
 mod tcpip_common;
 
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tcpip_common::obstacle::Obstacle;
 use tcpip_common::*;
-use weir::tcpip::{Capabilities, Stack};
-use weir::{Connection, Endpoint, Identity, Via};
+use tokio::time::timeout;
+use weir::tcpip::{Capabilities, Device, Medium, Memory, Stack};
+use weir::{ConnectError, Connection, Endpoint, Identity, Via};
 
 /// Both ends of a connection from host 1 to host 2, and what keeps it.
 struct Ends {
@@ -136,6 +139,72 @@ async fn either_is_taken_where_both_are_offered() {
     })
     .await;
     echoes(ends, 1 << 20).await;
+}
+
+/// Dials `target` from host 1 by QUIC, whose device is `device`; how that ends, which is at once.
+async fn in_vain(device: impl Device, target: &str) -> (io::ErrorKind, String) {
+    let interface = host(1)
+        .route("0.0.0.0/1".parse().unwrap(), Some(v4(2, 0).ip()))
+        .route("::/1".parse().unwrap(), Some(v6(2, 0).ip()));
+    let stack = Stack::builder().device(device, interface).start().unwrap();
+    let client = Endpoint::builder()
+        .via(Via::Quic)
+        .over(&stack)
+        .client()
+        .await
+        .unwrap();
+    let dialled = timeout(Duration::from_secs(5), client.connect(target)).await;
+    match dialled.expect("as the kernel's sockets do: not by a time-out") {
+        Err(ConnectError::Dial { source, .. }) => (source.kind(), source.to_string()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_closed_port_is_told_at_once() {
+    for target in [v4(2, 4433), v6(2, 4433)] {
+        let (ours, theirs) = Memory::pair(plain(1500));
+        let _there = stack(theirs, 2);
+        let (kind, words) = in_vain(ours, &target.to_string()).await;
+        assert_eq!(kind, io::ErrorKind::ConnectionRefused);
+        assert_eq!(words, "nobody listens on that UDP port");
+    }
+}
+
+// RFC 1122 section 2.4: three questions, a second each, and nobody has the address.
+#[tokio::test(start_paused = true)]
+async fn a_host_that_is_not_on_the_link_is_told_when_nobody_answers_for_it() {
+    let (ours, theirs) = Memory::pair(Capabilities::plain(Medium::Ethernet, 1500));
+    let _there = stack(theirs, 2);
+    let (kind, _) = in_vain(ours, &v4(77, 4433).to_string()).await;
+    assert_eq!(kind, io::ErrorKind::HostUnreachable);
+}
+
+#[tokio::test]
+async fn where_no_route_leads_a_dial_does_not_begin() {
+    let (ours, _theirs) = Memory::pair(plain(1500));
+    let (kind, _) = in_vain(ours, "203.0.113.1:4433").await;
+    assert_eq!(kind, io::ErrorKind::NetworkUnreachable);
+}
+
+#[tokio::test]
+async fn what_is_in_the_way_of_a_dial_is_told_at_once() {
+    let unreachable = [
+        // RFC 792, RFC 1812 section 5.2.7.1
+        ("10.77.0.1:4433", 3, 0, io::ErrorKind::NetworkUnreachable),
+        ("10.77.0.1:4433", 3, 1, io::ErrorKind::HostUnreachable),
+        ("10.77.0.1:4433", 3, 3, io::ErrorKind::ConnectionRefused),
+        ("10.77.0.1:4433", 3, 13, io::ErrorKind::PermissionDenied),
+        // RFC 4443 section 3.1
+        ("[2001::1]:4433", 1, 0, io::ErrorKind::NetworkUnreachable),
+        ("[2001::1]:4433", 1, 1, io::ErrorKind::PermissionDenied),
+        ("[2001::1]:4433", 1, 3, io::ErrorKind::HostUnreachable),
+        ("[2001::1]:4433", 1, 4, io::ErrorKind::ConnectionRefused),
+    ];
+    for (target, icmp_type, code, expected) in unreachable {
+        let (kind, words) = in_vain(Obstacle::new(icmp_type, code), target).await;
+        assert_eq!(kind, expected, "{target} {icmp_type}/{code}: {words}");
+    }
 }
 
 #[tokio::test]

@@ -181,7 +181,8 @@ const fn kind_v4(code: u8, mtu: u16) -> IcmpKind {
         3 => IcmpKind::PortUnreachable,
         4 => IcmpKind::PacketTooBig { mtu: mtu as u32 },
         9 | 10 | 13 => IcmpKind::Prohibited,
-        _ => IcmpKind::Unreachable,
+        0 | 6 | 11 => IcmpKind::NetworkUnreachable,
+        _ => IcmpKind::HostUnreachable,
     }
 }
 
@@ -189,7 +190,8 @@ const fn kind_v6(code: u8) -> IcmpKind {
     match code {
         1 | 5 | 6 => IcmpKind::Prohibited,
         4 => IcmpKind::PortUnreachable,
-        _ => IcmpKind::Unreachable,
+        0 => IcmpKind::NetworkUnreachable,
+        _ => IcmpKind::HostUnreachable,
     }
 }
 

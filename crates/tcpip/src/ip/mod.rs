@@ -247,7 +247,7 @@ impl Ip {
     /// for news is for the rest: what is not told now, the transport's next packet finds out.
     pub(crate) fn tell_undelivered(&mut self, next_hop: IpAddr, packet: &[u8]) {
         let has_room = self.events.len() < MAX_IP_EVENTS / 2;
-        let Some(about) = icmp::open(IcmpKind::Unreachable, packet).filter(|_| has_room) else {
+        let Some(about) = icmp::open(IcmpKind::HostUnreachable, packet).filter(|_| has_room) else {
             return;
         };
         let Some(quoted) = about.quoted.first_chunk().copied() else {

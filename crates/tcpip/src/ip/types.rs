@@ -1,5 +1,6 @@
 //! What passes between the internet layer and the transports.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use crate::device::{Checksum, InterfaceId, Segments};
@@ -154,9 +155,12 @@ pub(crate) struct IcmpError<'a> {
 /// What an ICMP error says, of either version.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub enum IcmpKind {
-    /// No way to the network or host (ICMPv4 type 3 codes 0, 1, 5–8, 11, 12; ICMPv6 type 1 codes 0,
-    /// 2, 3). Soft: routes change (RFC 1122 section 4.2.3.9).
-    Unreachable,
+    /// No way to the network (ICMPv4 type 3 codes 0, 6, 11; ICMPv6 type 1 code 0). Soft: routes change
+    /// (RFC 1122 section 4.2.3.9).
+    NetworkUnreachable,
+    /// No way to the host (ICMPv4 type 3 codes 1, 5, 7, 8, 12 and those that nobody has defined; ICMPv6
+    /// type 1 codes 2, 3). As soft.
+    HostUnreachable,
     /// Somebody forbids it (ICMPv4 type 3 codes 9, 10, 13; ICMPv6 type 1 codes 1, 5, 6).
     Prohibited,
     /// The host does not know the protocol (ICMPv4 type 3 code 2; ICMPv6 type 4 code 1).
@@ -187,6 +191,24 @@ pub(crate) struct Plain {
     pub(crate) hop_limit: u8,
     /// Bytes behind the IP header.
     pub(crate) transport_len: usize,
+}
+
+impl fmt::Display for IcmpKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            IcmpKind::NetworkUnreachable => f.write_str("no way leads to its network"),
+            IcmpKind::HostUnreachable => f.write_str("no way leads to its host"),
+            IcmpKind::Prohibited => f.write_str("somebody on the way forbids it"),
+            IcmpKind::ProtocolUnreachable => f.write_str("its host does not know the protocol"),
+            IcmpKind::PortUnreachable => f.write_str("nobody listens on that port"),
+            IcmpKind::PacketTooBig { mtu: 0 } => f.write_str("too big for a link on the way"),
+            IcmpKind::PacketTooBig { mtu } => {
+                write!(f, "too big for a link on the way, which takes {mtu} bytes")
+            }
+            IcmpKind::TimeExceeded => f.write_str("it was on the way for too long"),
+            IcmpKind::ParameterProblem => f.write_str("its header was not understood"),
+        }
+    }
 }
 
 /// The way to one destination. Whoever sends to it often keeps the answer and asks

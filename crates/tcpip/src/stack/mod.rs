@@ -355,7 +355,7 @@ impl Stack {
             protocol::TCP => tcp.on_undelivered(&mut host, lost),
             protocol::UDP => {
                 let error = IcmpError {
-                    kind: IcmpKind::Unreachable,
+                    kind: IcmpKind::HostUnreachable,
                     src: lost.src,
                     dst: lost.dst,
                     protocol: lost.protocol,

@@ -42,7 +42,10 @@ impl Connection {
                 }
             }
             IcmpKind::Prohibited => self.on_soft_error(cx, CloseCause::Prohibited, opening),
-            IcmpKind::Unreachable | IcmpKind::TimeExceeded => {
+            IcmpKind::NetworkUnreachable => {
+                self.on_soft_error(cx, CloseCause::NetworkUnreachable, opening);
+            }
+            IcmpKind::HostUnreachable | IcmpKind::TimeExceeded => {
                 self.on_soft_error(cx, CloseCause::HostUnreachable, opening);
             }
             IcmpKind::ParameterProblem => {}

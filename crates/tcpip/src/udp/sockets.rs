@@ -7,7 +7,7 @@ use weir_core::buf::Pool;
 use weir_core::slab::{Key, Slab};
 
 use super::socket::{CachedRoute, Outgoing, Socket, cost};
-use super::{Datagram, Received, UdpError};
+use super::{Datagram, Quote, Received, UdpError};
 use crate::device::Checksum;
 use crate::ip::{self, IcmpError, IcmpKind, Route};
 use crate::limits::{
@@ -331,7 +331,7 @@ impl Sockets {
 
     /// Takes an ICMP error to the socket that it is about (T152).
     pub(crate) fn on_icmp(&mut self, host: &mut Host<'_>, error: &IcmpError<'_>) {
-        let Some([a, b, c, d, e, f, _, _]) = error.quoted.first_chunk::<8>() else {
+        let Some(([a, b, c, d, e, f, _, _], data)) = error.quoted.split_first_chunk::<8>() else {
             return;
         };
         let local = SocketAddr::new(error.src, u16::from_be_bytes([*a, *b]));
@@ -359,8 +359,12 @@ impl Sockets {
                 return;
             }
         }
-        let kind = error.kind;
-        if socket.push_error(UdpError { remote, kind }) {
+        let about = UdpError {
+            remote,
+            kind: error.kind,
+            quoted: Quote::of(data),
+        };
+        if socket.push_error(about) {
             host.tell(Event::UdpError(UdpKey(key)));
         }
     }

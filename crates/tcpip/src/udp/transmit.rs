@@ -1,8 +1,7 @@
 //! Whose turn it is to send.
 
-use super::Sockets;
-use super::UdpError;
 use super::socket::Outgoing;
+use super::{Quote, Sockets, UdpError};
 use crate::ip::{Cut, Hints, IcmpKind, Packet, SendError};
 use crate::limits::{GATHER_FROM, TURN_BYTES};
 use crate::stack::host::Host;
@@ -52,8 +51,12 @@ impl Sockets {
             };
             let remote = outgoing.to;
             if !send(host, out, outgoing, settings) {
-                let kind = IcmpKind::Unreachable;
-                if socket.push_error(UdpError { remote, kind }) {
+                let error = UdpError {
+                    remote,
+                    kind: IcmpKind::HostUnreachable,
+                    quoted: Quote::default(),
+                };
+                if socket.push_error(error) {
                     host.tell(Event::UdpError(UdpKey(key)));
                 }
             }

@@ -1,8 +1,8 @@
 //! Dials that the network says are in vain: nobody listens on that port, or no way leads there.
 //!
 //! The system keeps such messages only while a dial is unanswered, because any call on the socket may
-//! fail with one of them, whatever connection it was made for. Nothing but dials heeds them (RFC 9000
-//! section 14.2.1).
+//! fail with one of them, whatever connection it was made for. A stack of one's own keeps them beside
+//! the socket, and wakes for them. Nothing but dials heeds them (RFC 9000 section 14.2.1).
 
 use std::collections::VecDeque;
 use std::io;
@@ -35,9 +35,65 @@ struct Report {
 
 /// The unanswered dials of a socket, and what was heard of them.
 #[derive(Default)]
-pub(super) struct Reports {
+pub(super) struct Dials {
     dials: Vec<ConnectionHandle>,
     heard: VecDeque<Report>,
+}
+
+impl Dials {
+    /// A dial begins.
+    pub(super) fn expect(&mut self, dial: ConnectionHandle) {
+        self.dials.push(dial);
+    }
+
+    /// Whether nobody waits for an answer.
+    pub(super) fn is_empty(&self) -> bool {
+        self.dials.is_empty()
+    }
+
+    /// Whether something was heard that the dials have not been told.
+    pub(super) fn has_heard(&self) -> bool {
+        !self.heard.is_empty()
+    }
+
+    /// A datagram did not get through.
+    pub(super) fn hear(&mut self, to: SocketAddr, error: io::Error, datagram: &[u8]) {
+        if self.dials.is_empty() || self.heard.len() >= AT_ONCE || !is_final(&error) {
+            return;
+        }
+        let quoted = datagram.get(..QUOTE).unwrap_or(datagram).to_vec();
+        self.heard.push_back(Report { to, error, quoted });
+    }
+
+    /// Tells the dials what was heard, and forgets those that are answered or over.
+    pub(super) fn tell(&mut self, now: Instant, table: &mut Table, due: &mut VecDeque<usize>) {
+        let heard = &self.heard;
+        self.dials.retain(|dial| {
+            let Some(entry) = table.get_mut(*dial) else {
+                return false;
+            };
+            let mut state = entry.shared.lock();
+            let now = state.link.begin(now);
+            let connection = &mut state.engine.connection;
+            let is_over = heard.iter().any(|report| {
+                let (code, words) = in_words(&report.error);
+                connection.handle_unreachable(now, report.to, &report.quoted, code, words)
+            });
+            let waits = connection.is_unanswered();
+            drop(state);
+            if is_over {
+                entry.mark(due);
+            }
+            waits
+        });
+        self.heard.clear();
+    }
+}
+
+/// What the system tells of a socket's dials.
+#[derive(Default)]
+pub(super) struct Reports {
+    dials: Dials,
     /// The system keeps them.
     is_on: bool,
     /// The system has told of one since, so that the socket's readiness cannot be relied upon.
@@ -55,7 +111,7 @@ impl Reports {
                 Err(error) => debug!("the system reports no unreachable peers: {error}"),
             }
         }
-        self.dials.push(dial);
+        self.dials.expect(dial);
         self.wait = FIRST_LOOK;
         self.next = Some(now + FIRST_LOOK);
     }
@@ -94,11 +150,7 @@ impl Reports {
 
     /// A datagram did not get through.
     pub(super) fn hear(&mut self, to: SocketAddr, error: io::Error, datagram: &[u8]) {
-        if self.dials.is_empty() || self.heard.len() >= AT_ONCE || !is_final(&error) {
-            return;
-        }
-        let quoted = datagram.get(..QUOTE).unwrap_or(datagram).to_vec();
-        self.heard.push_back(Report { to, error, quoted });
+        self.dials.hear(to, error, datagram);
     }
 
     /// Tells the dials what was heard. True when the socket's readiness cannot be relied upon any more
@@ -116,29 +168,10 @@ impl Reports {
             self.wait = self.wait.saturating_mul(2).min(LAST_LOOK);
             self.next = Some(now + self.wait);
         }
-        if !is_time && self.heard.is_empty() {
+        if !is_time && !self.dials.has_heard() {
             return false;
         }
-        let heard = &self.heard;
-        self.dials.retain(|dial| {
-            let Some(entry) = table.get_mut(*dial) else {
-                return false;
-            };
-            let mut state = entry.shared.lock();
-            let now = state.link.begin(now);
-            let connection = &mut state.engine.connection;
-            let is_over = heard.iter().any(|report| {
-                let (code, words) = in_words(&report.error);
-                connection.handle_unreachable(now, report.to, &report.quoted, code, words)
-            });
-            let waits = connection.is_unanswered();
-            drop(state);
-            if is_over {
-                entry.mark(due);
-            }
-            waits
-        });
-        self.heard.clear();
+        self.dials.tell(now, table, due);
         self.dials.is_empty() && self.rest(io)
     }
 
@@ -177,9 +210,9 @@ fn is_final(error: &io::Error) -> bool {
 
 /// The error's number and what it means for a dial.
 fn in_words(error: &io::Error) -> (u64, String) {
-    let code = error
-        .raw_os_error()
-        .and_then(|code| u64::try_from(code).ok());
+    let number = error.raw_os_error();
+    let code = number.or_else(|| reports::error_number(error.kind()));
+    let code = code.and_then(|code| u64::try_from(code).ok());
     let words = match error.kind() {
         io::ErrorKind::ConnectionRefused => "nobody listens on that UDP port".to_owned(),
         _ => error.to_string(),

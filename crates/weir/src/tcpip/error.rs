@@ -113,17 +113,23 @@ pub(super) fn from_udp(error: UdpSendError) -> io::Error {
     io::Error::new(kind, error)
 }
 
-/// What became of a datagram, as the kernel's sockets have it.
-pub(super) fn reported(error: UdpError) -> io::Error {
-    let kind = match error.kind {
-        IcmpKind::Unreachable | IcmpKind::TimeExceeded => io::ErrorKind::HostUnreachable,
-        IcmpKind::Prohibited => io::ErrorKind::PermissionDenied,
+/// What the system's sockets make of ICMP errors.
+pub(super) fn from_icmp(error: UdpError) -> io::Error {
+    io::Error::new(icmp_kind(error.kind), error)
+}
+
+/// The system's word for an ICMP error.
+pub(crate) fn icmp_kind(kind: IcmpKind) -> io::ErrorKind {
+    match kind {
         IcmpKind::PortUnreachable | IcmpKind::ProtocolUnreachable => {
             io::ErrorKind::ConnectionRefused
         }
-        IcmpKind::PacketTooBig { .. } | IcmpKind::ParameterProblem => io::ErrorKind::InvalidInput,
-    };
-    io::Error::new(kind, error)
+        IcmpKind::NetworkUnreachable => io::ErrorKind::NetworkUnreachable,
+        IcmpKind::HostUnreachable | IcmpKind::TimeExceeded => io::ErrorKind::HostUnreachable,
+        IcmpKind::Prohibited => io::ErrorKind::PermissionDenied,
+        IcmpKind::PacketTooBig { .. } => io::ErrorKind::InvalidInput,
+        IcmpKind::ParameterProblem => io::ErrorKind::Other,
+    }
 }
 
 pub(super) fn gone(error: Gone) -> io::Error {

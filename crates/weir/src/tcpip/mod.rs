@@ -57,6 +57,7 @@ mod waiters;
 pub use device::{Device, Memory, ReceiveBuf};
 #[cfg(target_os = "linux")]
 pub use device::{DeviceError, Tap, Tun, TunBuilder};
+pub(crate) use error::icmp_kind;
 pub use error::{StackError, TcpError};
 pub use halves::{NotOneStream, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 pub use listener::{Incoming, TcpListener};
@@ -66,7 +67,7 @@ pub use udp::UdpSocket;
 pub use weir_core::congestion::Algorithm;
 pub use weir_tcpip::{
     Capabilities, Checksum, Cidr, CidrError, CloseCause, Config, ConfigError, ConnectConfig,
-    Counters, Datagram, Ecn, Frame, InterfaceId, KeepAlive, ListenConfig, Mac, Medium, Offload,
-    Received, RouteConfig, SegmentKind, Segmentation, Segments, SendBufferConfig, Setting,
-    StackStats, State, SynCookies, TcpConfig, TcpStats, TransmitBuf, UdpConfig, UdpError,
+    Counters, Datagram, Ecn, Frame, IcmpKind, InterfaceId, KeepAlive, ListenConfig, Mac, Medium,
+    Offload, Quote, Received, RouteConfig, SegmentKind, Segmentation, Segments, SendBufferConfig,
+    Setting, StackStats, State, SynCookies, TcpConfig, TcpStats, TransmitBuf, UdpConfig, UdpError,
 };

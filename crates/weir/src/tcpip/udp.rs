@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use weir_tcpip::{Datagram, Received, UdpConfig, UdpError, UdpKey, UdpSendError};
 
-use super::error::{TcpError, from_udp, reported};
+use super::error::{TcpError, from_icmp, from_udp};
 use super::shared::{Handle, State};
 use super::stack::Stack;
 use crate::drive::Half;
@@ -22,9 +22,9 @@ use crate::drive::Half;
 ///
 /// # ICMP errors
 /// On a connected socket the next call reports them, as with the kernel's sockets ("connection
-/// refused"), and so it does where nobody on the link answers for the next hop ("host unreachable").
-/// On others only [`take_error`](UdpSocket::take_error) does, for they may be about any of
-/// many peers.
+/// refused", "host unreachable", "permission denied"), and so it does where nobody on the link answers
+/// for the next hop. On others only [`take_error`](UdpSocket::take_error) does, for they may be about
+/// any of many peers.
 pub struct UdpSocket {
     handle: Arc<Handle>,
     key: UdpKey,
@@ -235,7 +235,8 @@ impl UdpSocket {
         })
     }
 
-    /// What an ICMP message says about a datagram that was sent; each is given once.
+    /// What an ICMP message says about a datagram that was sent, and how that one began; each is given
+    /// once. Tasks that wait to receive or to send are woken for the first.
     #[must_use]
     pub fn take_error(&self) -> Option<UdpError> {
         self.handle.0.lock().engine.udp_error(self.key)
@@ -259,7 +260,7 @@ impl UdpSocket {
             return None;
         }
         let error = state.engine.udp_error(self.key)?;
-        Some(reported(error))
+        Some(from_icmp(error))
     }
 }
 

@@ -10,6 +10,7 @@
 
 #[cfg(target_os = "linux")]
 pub(crate) mod impaired;
+pub(crate) mod obstacle;
 
 use std::future::poll_fn;
 use std::io;

@@ -141,8 +141,8 @@ fn errors_about_our_packets_go_to_the_transports() {
         header.dont_fragment = true
     });
     for (kind, code, word) in [
-        (3, 0, "Unreachable"),
-        (3, 1, "Unreachable"),
+        (3, 0, "NetworkUnreachable"),
+        (3, 1, "HostUnreachable"),
         (3, 2, "ProtocolUnreachable"),
         (3, 3, "PortUnreachable"),
         (3, 13, "Prohibited"),
@@ -172,7 +172,11 @@ fn errors_of_icmpv6_go_to_the_transports() {
     let quoted = packet6("fd00::1", "2001:db8::9", 6, &[0; 20]);
     let quoted = quoted.as_slice();
     for (message, word) in [
-        (Message::Unreachable { code: 0, quoted }, "Unreachable"),
+        (
+            Message::Unreachable { code: 0, quoted },
+            "NetworkUnreachable",
+        ),
+        (Message::Unreachable { code: 3, quoted }, "HostUnreachable"),
         (Message::Unreachable { code: 1, quoted }, "Prohibited"),
         (Message::Unreachable { code: 4, quoted }, "PortUnreachable"),
         (

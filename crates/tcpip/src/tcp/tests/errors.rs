@@ -10,8 +10,9 @@ fn icmp(host: &mut Host, kind: IcmpKind, offset: u64) {
     host.flush();
 }
 
-const ALL: [IcmpKind; 7] = [
-    IcmpKind::Unreachable,
+const ALL: [IcmpKind; 8] = [
+    IcmpKind::NetworkUnreachable,
+    IcmpKind::HostUnreachable,
     IcmpKind::Prohibited,
     IcmpKind::ProtocolUnreachable,
     IcmpKind::PortUnreachable,
@@ -53,7 +54,7 @@ fn hard_errors_end_an_attempt_and_one_soft_error_does_not() {
     host.flush();
     for _ in 0..3 {
         assert_eq!(host.state(), State::SynSent);
-        icmp(&mut host, IcmpKind::Unreachable, 0);
+        icmp(&mut host, IcmpKind::HostUnreachable, 0);
     }
     assert_eq!(host.conn().close_cause(), Some(CloseCause::HostUnreachable));
 }

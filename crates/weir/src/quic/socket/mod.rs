@@ -70,30 +70,35 @@ impl Socket {
 
     /// Takes over from `old`, on which dials may be under way.
     pub(super) fn succeed(&mut self, old: &mut Socket) {
-        if let (Io::System(new), Io::System(old)) = (&mut self.io, &mut old.io) {
-            new.succeed(old);
+        match (&mut self.io, &mut old.io) {
+            (Io::System(new), Io::System(old)) => new.succeed(old),
+            (Io::Own(new), Io::Own(old)) => new.succeed(old),
+            // An endpoint is over the system or over a stack for as long as it lives.
+            _ => {}
         }
     }
 
     /// A dial from here begins: word that it is in vain is waited for.
     pub(super) fn expect(&mut self, now: Instant, dial: ConnectionHandle) {
-        if let Io::System(system) = &mut self.io {
-            system.expect(now, dial);
+        match &mut self.io {
+            Io::System(system) => system.expect(now, dial),
+            Io::Own(own) => own.expect(dial),
         }
     }
 
-    /// When to look for such word.
+    /// When to look for such word, where nothing wakes for it.
     pub(super) fn next_look(&self) -> Option<Instant> {
         match &self.io {
             Io::System(system) => system.next_look(),
-            Io::Own(_) => None,
+            Io::Own(own) => own.next_look(),
         }
     }
 
-    /// Tells dials what the system reports of them, where it is time or something was heard.
+    /// Tells dials what is reported of them, where it is time or something was heard.
     pub(super) fn look(&mut self, now: Instant, table: &mut Table, due: &mut VecDeque<usize>) {
-        if let Io::System(system) = &mut self.io {
-            system.look(now, table, due);
+        match &mut self.io {
+            Io::System(system) => system.look(now, table, due),
+            Io::Own(own) => own.look(now, table, due),
         }
     }
 
@@ -188,8 +193,9 @@ impl Socket {
     fn did_not_go(&mut self, transmit: &Transmit, error: io::Error, datagram: &[u8]) -> Sent {
         let to = transmit.path.remote;
         debug!("a datagram to {to} did not go: {error}");
-        if let Io::System(system) = &mut self.io {
-            system.hear(to, error, datagram);
+        match &mut self.io {
+            Io::System(system) => system.hear(to, error, datagram),
+            Io::Own(own) => own.hear(to, error, datagram),
         }
         Sent::Done
     }

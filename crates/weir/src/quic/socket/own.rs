@@ -6,10 +6,13 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 
 use quinn_udp::EcnCodepoint;
-use weir_quic::Transmit;
+use weir_core::time::Instant;
+use weir_quic::{ConnectionHandle, Transmit};
 
+use super::super::reports::Dials;
+use super::super::table::Table;
 use super::batch::Batch;
-use crate::tcpip::{Datagram, Ecn, Received, Stack, UdpConfig, UdpSocket};
+use crate::tcpip::{Datagram, Ecn, Received, Stack, UdpConfig, UdpSocket, icmp_kind};
 
 /// Most datagrams that one call sends: what segmentation offload takes.
 pub(super) const MAX_SEGMENTS: usize = 64;
@@ -25,6 +28,7 @@ pub(super) struct Own {
     /// What was taken from the stack and has not been handed on.
     waiting: VecDeque<Received>,
     scratch: Vec<Received>,
+    dials: Dials,
 }
 
 impl Own {
@@ -43,7 +47,44 @@ impl Own {
             local,
             waiting: VecDeque::new(),
             scratch: Vec::new(),
+            dials: Dials::default(),
         })
+    }
+
+    /// Takes over from `old`, on which dials may be under way.
+    pub(super) fn succeed(&mut self, old: &mut Own) {
+        self.dials = std::mem::take(&mut old.dials);
+    }
+
+    /// A dial from here begins: word that it is in vain is waited for.
+    pub(super) fn expect(&mut self, dial: ConnectionHandle) {
+        if self.dials.is_empty() {
+            // The stack wakes for the first error that waits: not one of earlier days.
+            while self.socket.take_error().is_some() {}
+        }
+        self.dials.expect(dial);
+    }
+
+    /// When to look for such word: at once where a datagram did not even go.
+    pub(super) fn next_look(&self) -> Option<Instant> {
+        self.dials.has_heard().then_some(Instant::ZERO)
+    }
+
+    /// Tells dials what the stack has heard of them. It wakes who waits to receive for that.
+    pub(super) fn look(&mut self, now: Instant, table: &mut Table, due: &mut VecDeque<usize>) {
+        if self.dials.is_empty() {
+            return;
+        }
+        while let Some(error) = self.socket.take_error() {
+            let why = io::Error::new(icmp_kind(error.kind), error.kind.to_string());
+            self.dials.hear(error.remote, why, error.quoted.as_slice());
+        }
+        self.dials.tell(now, table, due);
+    }
+
+    /// A datagram did not go.
+    pub(super) fn hear(&mut self, to: SocketAddr, error: io::Error, datagram: &[u8]) {
+        self.dials.hear(to, error, datagram);
     }
 
     pub(super) fn local(&self) -> SocketAddr {
