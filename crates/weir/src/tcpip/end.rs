@@ -53,6 +53,20 @@ impl End {
         })
     }
 
+    /// Ready once the connection is over, with the reason.
+    pub(super) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<TcpError> {
+        self.call(|state, _| {
+            if let Some(cause) = state.engine.tcp_close_cause(self.key) {
+                return Poll::Ready(TcpError::Closed(cause));
+            }
+            if state.over.is_some() || state.engine.tcp_state(self.key).is_none() {
+                return Poll::Ready(unknown(state));
+            }
+            state.wait_closed(self.key, cx);
+            Poll::Pending
+        })
+    }
+
     pub(super) fn poll_read_chunk(
         &self,
         cx: &mut Context<'_>,

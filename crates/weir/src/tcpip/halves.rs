@@ -12,6 +12,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::end::End;
+use super::error::TcpError;
 use super::stream::{TcpStream, describe};
 
 /// What is read, of a borrowed [`TcpStream`].
@@ -83,6 +84,11 @@ impl OwnedReadHalf {
         self.end.poll_read_chunk(cx, max)
     }
 
+    /// See [`TcpStream::closed`].
+    pub async fn closed(&self) -> TcpError {
+        poll_fn(|cx| self.end.poll_closed(cx)).await
+    }
+
     /// The address and port on this side.
     ///
     /// # Errors
@@ -130,6 +136,14 @@ impl OwnedWriteHalf {
         data: &mut Bytes,
     ) -> Poll<io::Result<usize>> {
         self.end()?.poll_write_chunk(cx, data)
+    }
+
+    /// See [`TcpStream::closed`].
+    pub async fn closed(&self) -> TcpError {
+        match &self.end {
+            Some(end) => poll_fn(|cx| end.poll_closed(cx)).await,
+            None => TcpError::Unknown,
+        }
     }
 
     /// Drops the half without ending this direction: the stream ends it when it is dropped.

@@ -18,6 +18,8 @@ pub(super) struct State {
     pub(super) tcp: Wakers,
     /// Who waits for urgent data: few ever do.
     urgent: HashMap<u32, Waker>,
+    /// Who waits for a connection's end: few, so they take no room in the table.
+    closed: HashMap<u32, Waiters>,
     listeners: Vec<Listening>,
     udp: Vec<Talking>,
     pub(super) link: Link,
@@ -94,6 +96,7 @@ impl Shared {
             engine,
             tcp: Wakers::default(),
             urgent: HashMap::new(),
+            closed: HashMap::new(),
             listeners: Vec::new(),
             udp: Vec::new(),
             link: Link::default(),
@@ -177,10 +180,12 @@ impl State {
                 Event::TcpReadable(key) => woken.extend(self.tcp.take(place(key), Half::Read)),
                 Event::TcpWritable(key) => woken.extend(self.tcp.take(place(key), Half::Write)),
                 Event::TcpUrgent(key) => woken.extend(self.urgent.remove(&place(key))),
-                Event::TcpConnected(key) | Event::TcpClosed(key, _) => {
-                    woken.extend(self.urgent.remove(&place(key)));
-                    woken.extend(self.tcp.take(place(key), Half::Read));
-                    woken.extend(self.tcp.take(place(key), Half::Write));
+                Event::TcpConnected(key) => self.take_both(key, woken),
+                Event::TcpClosed(key, _) => {
+                    self.take_both(key, woken);
+                    if let Some(mut waiters) = self.closed.remove(&place(key)) {
+                        waiters.take(woken);
+                    }
                 }
                 Event::TcpAcceptable(key) => self.listening(key).waiters.take(woken),
                 Event::TcpIncoming {
@@ -218,6 +223,13 @@ impl State {
         }
     }
 
+    /// Those who read and write a connection, its urgent data among that.
+    fn take_both(&mut self, key: TcpKey, woken: &mut Vec<Waker>) {
+        woken.extend(self.urgent.remove(&place(key)));
+        woken.extend(self.tcp.take(place(key), Half::Read));
+        woken.extend(self.tcp.take(place(key), Half::Write));
+    }
+
     fn listening(&mut self, key: ListenerKey) -> &mut Listening {
         at(&mut self.listeners, key.index())
     }
@@ -249,9 +261,15 @@ impl State {
         self.urgent.insert(place(key), cx.waker().clone());
     }
 
+    /// Any number of tasks may wait for a connection's end.
+    pub(super) fn wait_closed(&mut self, key: TcpKey, cx: &Context<'_>) {
+        self.closed.entry(place(key)).or_default().wait(cx);
+    }
+
     /// Nobody waits for the connection any more.
     pub(super) fn forget_tcp(&mut self, key: TcpKey) {
         self.urgent.remove(&place(key));
+        self.closed.remove(&place(key));
         self.tcp.take(place(key), Half::Read);
         self.tcp.take(place(key), Half::Write);
     }
@@ -289,6 +307,9 @@ impl State {
         self.over.get_or_insert_with(|| why.into());
         self.tcp.take_all(woken);
         woken.extend(self.urgent.drain().map(|(_, waker)| waker));
+        for (_, mut waiters) in self.closed.drain() {
+            waiters.take(woken);
+        }
         for listening in &mut self.listeners {
             listening.incoming.clear();
             listening.waiters.take(woken);

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use weir_tcpip::{ConnectConfig, KeepAlive, Setting, TcpKey, TcpStats};
 
 use super::end::End;
-use super::error::from_connect;
+use super::error::{TcpError, from_connect};
 use super::halves::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use super::shared::Handle;
 use super::stack::Stack;
@@ -170,6 +170,14 @@ impl TcpStream {
     /// Resets the connection: the peer learns at once that what was under way is lost.
     pub fn abort(self) {
         self.end.abort();
+    }
+
+    /// Waits until the connection is over, and says why: reset, timed out, or
+    /// [`CloseCause::Finished`](weir_tcpip::CloseCause::Finished) when both sides have ended their
+    /// directions. What arrived before can still be read. For those who neither read nor write and want
+    /// to know whether it is still worth it; any number of tasks may wait.
+    pub async fn closed(&self) -> TcpError {
+        poll_fn(|cx| self.end.poll_closed(cx)).await
     }
 
     /// The address and port on this side.
