@@ -353,3 +353,74 @@ async fn a_stack_whose_handles_are_gone_ends_and_gives_its_device_back() {
     drop(server);
     until(&two, |stats| stats.connections == 0).await;
 }
+
+/// A stack with two networks: hosts 10.9.0.1 and 10.8.0.1.
+fn between_two(one: impl weir::tcpip::Device, two: impl weir::tcpip::Device) -> Stack {
+    let second = Interface::new()
+        .address("10.8.0.1/24".parse().unwrap())
+        .without_duplicate_detection();
+    Stack::builder()
+        .device(one, host(1))
+        .device(two, second)
+        .start()
+        .unwrap()
+}
+
+// A device that takes nothing keeps what is meant for it to itself.
+#[tokio::test]
+async fn a_blocked_device_does_not_hold_up_the_others() {
+    // Nobody ever reads the other end of the first one.
+    let (blocked, _unread) = Memory::pair(plain(1500));
+    let (ours, theirs) = Memory::pair(plain(1500));
+    let stack = between_two(blocked, ours);
+    let there = Interface::new()
+        .address("10.8.0.2/24".parse().unwrap())
+        .without_duplicate_detection();
+    let there = Stack::builder().device(theirs, there).start().unwrap();
+    // More than the cable and the queue in front of it hold.
+    let flood = weir::tcpip::UdpSocket::bind(&stack, v4(1, 0)).unwrap();
+    for _ in 0..4000 {
+        flood.send_to(&[0; 1400], v4(2, 9)).await.unwrap();
+    }
+    let listener = TcpListener::bind(&there, "10.8.0.2:0".parse().unwrap()).unwrap();
+    let remote = listener.local_addr().unwrap();
+    let both = async { tokio::join!(TcpStream::connect(&stack, remote), listener.accept()) };
+    let (client, server) = timeout(Duration::from_secs(2), both).await.unwrap();
+    let (mut client, mut server) = (client.unwrap(), server.unwrap().0);
+    let data = pattern(4 << 20);
+    let sent = data.clone();
+    let sending = tokio::spawn(async move {
+        client.write_all(&sent).await.unwrap();
+        client.shutdown().await.unwrap();
+        client
+    });
+    let got = timeout(Duration::from_secs(20), read_all(&mut server)).await;
+    assert!(got.unwrap().unwrap() == data, "something else came");
+    drop(sending.await.unwrap());
+    let lost = stack.ip_counters().out_discards;
+    assert!((1000..4000).contains(&lost), "{lost} frames lost");
+}
+
+// What waits for a device goes out first, and in order, when it takes frames again.
+#[tokio::test]
+async fn a_device_that_takes_frames_again_gets_what_waited_in_order() {
+    let (ours, late) = Memory::pair(plain(1500));
+    let (other, _far) = Memory::pair(plain(1500));
+    let one = between_two(ours, other);
+    let socket = weir::tcpip::UdpSocket::bind(&one, v4(1, 0)).unwrap();
+    for number in 0..800_u32 {
+        socket
+            .send_to(&number.to_be_bytes(), v4(2, 9))
+            .await
+            .unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let two = stack(late, 2);
+    let there = weir::tcpip::UdpSocket::bind(&two, v4(2, 9)).unwrap();
+    for number in 0..800_u32 {
+        let received = timeout(Duration::from_secs(5), there.recv_datagram());
+        let received = received.await.unwrap().unwrap();
+        assert_eq!(received.data[..], number.to_be_bytes());
+    }
+    assert_eq!(one.ip_counters().out_discards, 0);
+}

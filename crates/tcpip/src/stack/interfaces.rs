@@ -90,6 +90,13 @@ impl Stack {
         &self.ip.counters
     }
 
+    /// Packets were lost that [`poll_transmit`](Stack::poll_transmit) had given out: the device's queue
+    /// was full. They count as discarded (`OutDiscards`), and are for their senders to miss.
+    pub fn count_discards(&mut self, packets: u64) {
+        let discards = &mut self.ip.counters.out_discards;
+        *discards = discards.saturating_add(packets);
+    }
+
     /// Adds a route.
     ///
     /// # Errors

@@ -39,9 +39,11 @@
 //! | `shard.rs` | the task that owns the devices |
 //! | `shared.rs`, `waiters.rs` | the engine behind its lock, and who waits |
 //! | `listener.rs`, `stream.rs`, `halves.rs`, `end.rs` | TCP |
+//! | `backlog.rs` | what waits for one device while the others go on |
 //! | `udp.rs` | UDP |
 //! | `error.rs` | what can go wrong |
 
+mod backlog;
 pub mod device;
 mod end;
 mod error;
@@ -67,7 +69,8 @@ pub use udp::UdpSocket;
 pub use weir_core::congestion::Algorithm;
 pub use weir_tcpip::{
     Capabilities, Checksum, Cidr, CidrError, CloseCause, Config, ConfigError, ConnectConfig,
-    Counters, Datagram, Ecn, Frame, IcmpKind, InterfaceId, KeepAlive, ListenConfig, Mac, Medium,
-    Offload, Quote, Received, RouteConfig, SegmentKind, Segmentation, Segments, SendBufferConfig,
-    Setting, StackStats, State, SynCookies, TcpConfig, TcpStats, TransmitBuf, UdpConfig, UdpError,
+    Counters, Datagram, Ecn, Frame, IcmpKind, InterfaceId, IpCounters, KeepAlive, ListenConfig,
+    Mac, Medium, Offload, Quote, Received, RouteConfig, SegmentKind, Segmentation, Segments,
+    SendBufferConfig, Setting, StackStats, State, SynCookies, TcpConfig, TcpStats, TransmitBuf,
+    UdpConfig, UdpError,
 };

@@ -12,10 +12,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::Sleep;
-use tracing::{debug, warn};
+use tracing::{debug, trace, warn};
 use weir_core::time::Instant;
 use weir_tcpip::{Frame, InterfaceId, TransmitBuf};
 
+use super::backlog::{self, Backlog};
 use super::device::{Device, ReceiveBuf};
 use super::shared::Shared;
 use crate::observe::FrameTap;
@@ -23,7 +24,7 @@ use crate::observe::FrameTap;
 /// Batches that are sent in one turn before the devices are read again.
 const BATCHES_PER_TURN: usize = 4;
 /// Frames that are handed to a device in one call.
-const FRAMES_PER_CALL: usize = 64;
+pub(super) const FRAMES_PER_CALL: usize = 64;
 /// Waiting tasks that go on before what they write is sent: a peer that gets all answers at once has
 /// nothing to do meanwhile, nor this side while the peer works on them.
 const WAKES_PER_TURN: usize = 32;
@@ -45,6 +46,8 @@ pub(super) struct Port {
     pub(super) tap: Option<Box<dyn FrameTap>>,
     /// It failed: nothing is read from it or sent to it any more.
     pub(super) is_gone: bool,
+    /// What it did not take, where the stack has other devices to go on with.
+    pub(super) backlog: Backlog,
 }
 
 /// Everything of a stack that only its task touches.
@@ -181,6 +184,11 @@ impl Shard {
 
     /// Sends what is ready, some batches of it.
     fn send(&mut self, cx: &mut Context<'_>) -> Progress {
+        for port in &mut self.ports {
+            if !port.backlog.is_empty() {
+                backlog::flush(port, cx);
+            }
+        }
         for _ in 0..BATCHES_PER_TURN {
             if self.sent >= self.out.len() && !self.fill() {
                 return Progress::Waiting;
@@ -223,12 +231,19 @@ impl Shard {
                 .iter_mut()
                 .find(|port| port.interface == first.interface && !port.is_gone);
             let taken = match port {
-                Some(port) => send_run(port, run, cx),
+                Some(port) if port.backlog.is_empty() => send_run(port, run, cx),
+                // What came before is still waiting.
+                Some(_) => 0,
                 None => count,
             };
             self.sent = self.sent.saturating_add(taken);
-            if taken < count {
-                return Poll::Pending;
+            let left = run.get(taken..).unwrap_or_default();
+            if !left.is_empty() {
+                // The only device there is holds back its senders, who lose nothing by it.
+                if !step_aside(&mut self.ports, &self.shared, left) {
+                    return Poll::Pending;
+                }
+                self.sent = self.sent.saturating_add(left.len());
             }
         }
         Poll::Ready(())
@@ -285,14 +300,34 @@ impl Shard {
         }
         let end = *self.end.get_or_insert(self.now + LINGER);
         let is_quiet = self.sent >= self.out.len()
+            && self.ports.iter().all(|port| port.backlog.is_empty())
             && !state.engine.wants_transmit()
             && state.engine.stats().connections == 0;
         is_quiet || self.now >= end
     }
 }
 
+/// A device takes no more: what it left of a run waits beside it, so that others go on. False when
+/// there are no others.
+#[cold]
+fn step_aside(ports: &mut [Port], shared: &Shared, left: &[Frame<'_>]) -> bool {
+    let running = ports.iter().filter(|port| !port.is_gone).count();
+    let to = left.first().map(|frame| frame.interface);
+    let port = ports.iter_mut().find(|port| Some(port.interface) == to);
+    let Some(port) = port.filter(|_| running > 1) else {
+        return false;
+    };
+    let lost = port.backlog.keep(left);
+    if lost > 0 {
+        trace!("{} takes nothing: {lost} frames lost", port.device.name());
+        let lost = u64::try_from(lost).unwrap_or(u64::MAX);
+        shared.lock().engine.count_discards(lost);
+    }
+    true
+}
+
 /// Gives a device a run of frames; how many it took. What it cannot send counts as lost.
-fn send_run(port: &mut Port, run: &[Frame<'_>], cx: &mut Context<'_>) -> usize {
+pub(super) fn send_run(port: &mut Port, run: &[Frame<'_>], cx: &mut Context<'_>) -> usize {
     let mut taken: usize = 0;
     while let Some(rest) = run.get(taken..).filter(|rest| !rest.is_empty()) {
         match port.device.poll_send(cx, rest) {

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use weir_core::budget::Budget;
 use weir_core::trace::Tracer;
 use weir_tcpip::{
-    Cidr, Config, ConfigError, IdentifierSecret, InterfaceConfig, InterfaceId, Mac, Medium,
-    RouteConfig, Stack as Engine, StackStats,
+    Cidr, Config, ConfigError, IdentifierSecret, InterfaceConfig, InterfaceId, IpCounters, Mac,
+    Medium, RouteConfig, Stack as Engine, StackStats,
 };
 
+use super::backlog::Backlog;
 use super::device::Device;
 use super::error::{StackError, TcpError};
 use super::shard::{Port, Shard};
@@ -102,6 +103,13 @@ impl Stack {
     #[must_use]
     pub fn stats(&self) -> StackStats {
         self.handle.0.lock().engine.stats()
+    }
+
+    /// What the internet layer counted, in Linux' names. Packets that a device had no room for are among
+    /// `out_discards`.
+    #[must_use]
+    pub fn ip_counters(&self) -> IpCounters {
+        self.handle.0.lock().engine.ip_counters().clone()
     }
 
     pub(super) fn call<R>(
@@ -291,6 +299,7 @@ impl StackBuilder {
                 interface,
                 tap,
                 is_gone: false,
+                backlog: Backlog::default(),
             });
         }
         let shared = Arc::new(Shared::new(engine, clock));

@@ -47,7 +47,9 @@ pub trait Device: Send + 'static {
     fn poll_recv(&mut self, cx: &mut Context<'_>, batch: &mut ReceiveBuf) -> Poll<io::Result<()>>;
 
     /// Sends frames from the front of `frames`; how many, at least one. Pending: it takes none now,
-    /// and the task is woken when it does.
+    /// and the task is woken when it does. A stack's only device holds its senders back by that; where
+    /// there are others, a few frames wait for it and what follows is lost, as at a network card whose
+    /// queue is full.
     ///
     /// # Errors
     /// The first frame cannot be sent, and counts as lost. The next call begins behind it.
