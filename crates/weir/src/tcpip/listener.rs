@@ -133,8 +133,8 @@ impl TcpListener {
             if let Some(found) = find(state, now) {
                 return Poll::Ready(Ok(found));
             }
-            if let Some(why) = &state.over {
-                return Poll::Ready(Err(TcpError::StackGone(Arc::clone(why)).into()));
+            if let Some(why) = state.refusal() {
+                return Poll::Ready(Err(TcpError::StackGone(why).into()));
             }
             state.wait_accept(self.key, cx);
             Poll::Pending

@@ -38,6 +38,8 @@ const LARGEST_SINGLE: usize = 9216;
 const BYTES_PER_TURN: usize = 48 * 1024;
 /// How long connections that nobody has a handle of any more may take to say their last words.
 const LINGER: Duration = Duration::from_secs(60);
+/// How long the last resets may wait for a device that takes nothing.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// A device, and what the shard keeps beside it.
 pub(super) struct Port {
@@ -62,8 +64,10 @@ pub(super) struct Shard {
     sleep: Pin<Box<Sleep>>,
     /// What `sleep` was set for, in the engine's time.
     alarm: Instant,
-    /// Until when last words may take, once nobody has a handle any more.
+    /// Until when last words may take, once the stack was closed or nobody has a handle any more.
     end: Option<Instant>,
+    /// What took longer was reset.
+    is_aborted: bool,
     /// The engine's time in this turn.
     now: Instant,
 }
@@ -89,6 +93,7 @@ impl Shard {
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
             alarm: Instant::ZERO,
             end: None,
+            is_aborted: false,
             now: Instant::ZERO,
         }
     }
@@ -97,6 +102,10 @@ impl Shard {
     /// words, or its devices are gone.
     pub(super) async fn run(mut self) {
         poll_fn(|cx| self.turn(cx)).await;
+        let shared = Arc::clone(&self.shared);
+        // The devices go before anybody hears that all is over.
+        drop(self);
+        shared.done();
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -266,7 +275,12 @@ impl Shard {
             return false;
         }
         let mut state = self.shared.lock();
-        if self.end.is_none() && state.link.is_abandoned {
+        let ends_earlier = match state.link.close_by {
+            _ if self.is_aborted => false,
+            Some(by) => self.end.is_none_or(|end| by < end),
+            None => self.end.is_none() && state.link.is_abandoned,
+        };
+        if ends_earlier {
             return false;
         }
         state.sleep(self.alarm, cx)
@@ -295,15 +309,37 @@ impl Shard {
             state.end("the stack's devices are gone", &mut self.woken);
             return true;
         }
-        if !state.link.is_abandoned {
-            return false;
-        }
-        let end = *self.end.get_or_insert(self.now + LINGER);
+        let end = match (state.link.close_by, state.link.is_abandoned, self.end) {
+            (None, false, None) => {
+                state.settle_idle(&mut self.woken);
+                return false;
+            }
+            (_, _, Some(end)) if self.is_aborted => end,
+            (Some(by), ..) => {
+                if self.end.is_none() {
+                    // Nobody will come to listeners any more.
+                    state.end_listeners(&mut self.woken);
+                }
+                by
+            }
+            (None, _, Some(end)) => end,
+            (None, _, None) => self.now + LINGER,
+        };
+        self.end = Some(end);
         let is_quiet = self.sent >= self.out.len()
             && self.ports.iter().all(|port| port.backlog.is_empty())
-            && !state.engine.wants_transmit()
-            && state.engine.stats().connections == 0;
-        is_quiet || self.now >= end
+            && state.is_quiet();
+        if is_quiet {
+            return true;
+        }
+        if self.now < end || self.is_aborted {
+            return self.now >= end;
+        }
+        state.engine.tcp_abort_all(self.now);
+        state.settle(&mut self.woken);
+        self.is_aborted = true;
+        self.end = Some(self.now + LAST_WORDS);
+        false
     }
 }
 

@@ -3,13 +3,17 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use weir_core::time::Instant;
 use weir_tcpip::{Event, IncomingKey, ListenerKey, Stack as Engine, TcpKey, UdpKey};
 
 use super::waiters::Waiters;
 use crate::drive::{Clock, Half, Wakers};
+
+/// What calls on a stack that was closed say.
+pub(super) const CLOSED: &str = "the stack was closed";
 
 /// What the lock guards.
 pub(super) struct State {
@@ -18,6 +22,8 @@ pub(super) struct State {
     pub(super) tcp: Wakers,
     /// Who waits for urgent data: few ever do.
     urgent: HashMap<u32, Waker>,
+    /// Who waits for the last connection to be over.
+    idle: Waiters,
     /// Who waits for a connection's end: few, so they take no room in the table.
     closed: HashMap<u32, Waiters>,
     listeners: Vec<Listening>,
@@ -25,6 +31,8 @@ pub(super) struct State {
     pub(super) link: Link,
     /// The devices are gone, or the stack was closed: why.
     pub(super) over: Option<Arc<str>>,
+    /// The task is over, and the devices were dropped.
+    is_done: bool,
 }
 
 /// What is known of the task that owns the devices.
@@ -40,6 +48,8 @@ pub(super) struct Link {
     pub(super) alarm: Instant,
     /// Nobody has a handle any more.
     pub(super) is_abandoned: bool,
+    /// The stack was closed: until when its connections may take to end.
+    pub(super) close_by: Option<Instant>,
 }
 
 /// A listener's place.
@@ -97,10 +107,12 @@ impl Shared {
             tcp: Wakers::default(),
             urgent: HashMap::new(),
             closed: HashMap::new(),
+            idle: Waiters::default(),
             listeners: Vec::new(),
             udp: Vec::new(),
             link: Link::default(),
             over: None,
+            is_done: false,
         };
         Shared {
             state: Mutex::new(state),
@@ -122,6 +134,7 @@ impl Shared {
         let now = state.link.time(&self.clock);
         let result = call(&mut state, now);
         state.settle(&mut woken);
+        state.settle_idle(&mut woken);
         let driver = state.driver_to_wake();
         drop(state);
         if let Some(driver) = driver {
@@ -131,6 +144,37 @@ impl Shared {
             waker.wake();
         }
         result
+    }
+
+    /// Closes the stack: no more connections, and those that there are end by `limit` from now, or
+    /// earlier where it was closed before.
+    pub(super) fn close(&self, limit: Duration) {
+        let driver = {
+            let mut state = self.lock();
+            let now = state.link.time(&self.clock);
+            let by = now + limit;
+            let before = state.link.close_by;
+            state.link.close_by = Some(before.map_or(by, |before| before.min(by)));
+            if before.is_none() {
+                state.engine.tcp_finish_all(now);
+            }
+            state.link.driver.take()
+        };
+        // It tells who is concerned, in its turn.
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+
+    /// The task is over, and the devices were dropped.
+    pub(super) fn done(&self) {
+        let mut woken = Vec::new();
+        let mut state = self.lock();
+        state.is_done = true;
+        state.end(CLOSED, &mut woken);
+        state.idle.take(&mut woken);
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
     }
 
     /// The task begins a turn: nobody needs to wake it, and its time is what all calls go by.
@@ -171,6 +215,46 @@ impl State {
             self.link.driver = None;
         }
         !stays_awake
+    }
+
+    /// Why nothing new begins: the stack is over, or about to be.
+    pub(super) fn refusal(&self) -> Option<Arc<str>> {
+        let closing = self.link.close_by.map(|_| Arc::from(CLOSED));
+        self.over.clone().or(closing)
+    }
+
+    /// Ready when no connection has anything left to say; once the stack was closed, when its devices
+    /// were given back.
+    pub(super) fn poll_idle(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let is_idle = match self.link.close_by {
+            Some(_) => self.is_done,
+            None => self.is_done || self.is_quiet(),
+        };
+        if is_idle {
+            return Poll::Ready(());
+        }
+        self.idle.wait(cx);
+        Poll::Pending
+    }
+
+    /// Whether the engine has nothing to say, now or later.
+    pub(super) fn is_quiet(&self) -> bool {
+        !self.engine.wants_transmit() && !self.engine.has_live_connections()
+    }
+
+    /// At the end of a turn: whether somebody waits for the last connection, and there is none.
+    pub(super) fn settle_idle(&mut self, woken: &mut Vec<Waker>) {
+        if !self.idle.is_empty() && self.link.close_by.is_none() && self.is_quiet() {
+            self.idle.take(woken);
+        }
+    }
+
+    /// Those who wait at listeners look again: there are no listeners any more.
+    pub(super) fn end_listeners(&mut self, woken: &mut Vec<Waker>) {
+        for listening in &mut self.listeners {
+            listening.incoming.clear();
+            listening.waiters.take(woken);
+        }
     }
 
     /// Turns the engine's news into tasks to wake, once the lock is free.
@@ -310,10 +394,7 @@ impl State {
         for (_, mut waiters) in self.closed.drain() {
             waiters.take(woken);
         }
-        for listening in &mut self.listeners {
-            listening.incoming.clear();
-            listening.waiters.take(woken);
-        }
+        self.end_listeners(woken);
         for talking in &mut self.udp {
             talking.readers.take(woken);
             talking.writers.take(woken);

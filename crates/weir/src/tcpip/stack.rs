@@ -1,9 +1,11 @@
 //! A stack as programs have it, and how it is made.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use weir_core::budget::Budget;
 use weir_core::trace::Tracer;
@@ -33,9 +35,10 @@ use crate::observe::{DeviceInfo, SharedObserver, StackInfo};
 /// never held across a system call.
 ///
 /// # When it ends
-/// When the last handle is dropped, sockets among them, the task goes on until every connection has
-/// said its last words, a minute at the most, and then drops the devices. When all devices have
-/// failed, every call fails with [`TcpError::StackGone`].
+/// [`close`](Stack::close) ends it in good order, [`abort`](Stack::abort) at once, whoever still holds
+/// handles of it. Without either: when the last handle is dropped, sockets among them, the task goes on
+/// until every connection has said its last words, and resets after a minute what has not; then it drops
+/// the devices. When all devices have failed, every call fails with [`TcpError::StackGone`].
 #[derive(Clone)]
 pub struct Stack {
     pub(super) handle: Arc<Handle>,
@@ -99,6 +102,39 @@ impl Stack {
         self.call(|state, _| state.engine.set_forwarding(on));
     }
 
+    /// Closes the stack in good order, and returns at once; [`wait_idle`](Stack::wait_idle) waits for
+    /// the end of it.
+    ///
+    /// - Nothing new begins: calls that connect, listen or bind fail with [`TcpError::StackGone`], and so
+    ///   does [`accept`](super::TcpListener::accept). Whoever has connected and was not accepted is reset;
+    ///   attempts that wait for a decision are refused, those of this side given up.
+    /// - Connections that stand are finished: what was written is sent, then the end. What peers still
+    ///   send can be read until they end, too. Those that nobody has a handle of any more end likewise.
+    /// - After `limit` whatever is not over is reset.
+    /// - UDP sockets work on meanwhile, and hold nothing up: what they have queued by the end is sent.
+    /// - Then the task ends and drops the devices: a TUN interface goes. Every call fails with
+    ///   [`TcpError::StackGone`] from then on; what streams have received can still be read.
+    ///
+    /// Called again, a shorter limit counts from then on: `close(Duration::ZERO)`, which is
+    /// [`abort`](Stack::abort), is the second word of whoever does not want to wait any longer.
+    pub fn close(&self, limit: Duration) {
+        self.handle.0.close(limit);
+    }
+
+    /// Closes the stack at once: every connection is reset, as by [`close`](Stack::close) without any
+    /// time.
+    pub fn abort(&self) {
+        self.close(Duration::ZERO);
+    }
+
+    /// Waits until no connection has anything left to say, the last words of those that were let go of
+    /// included. Once the stack was closed: until its task is over and its devices are given back.
+    /// Listeners and UDP sockets do not count. Without [`close`](Stack::close) that may take for ever,
+    /// and the next connection may begin right after: bound the wait.
+    pub async fn wait_idle(&self) {
+        poll_fn(|cx| self.handle.0.lock().poll_idle(cx)).await;
+    }
+
     /// What the stack counted and holds, counters in Linux' names.
     #[must_use]
     pub fn stats(&self) -> StackStats {
@@ -124,8 +160,8 @@ impl Stack {
         &self,
         call: impl FnOnce(&mut State, weir_core::time::Instant) -> io::Result<R>,
     ) -> io::Result<R> {
-        self.call(|state, now| match &state.over {
-            Some(why) => Err(TcpError::StackGone(Arc::clone(why)).into()),
+        self.call(|state, now| match state.refusal() {
+            Some(why) => Err(TcpError::StackGone(why).into()),
             None => call(state, now),
         })
     }

@@ -21,6 +21,11 @@ impl Waiters {
         self.0.push(cx.waker().clone());
     }
 
+    /// Whether nobody waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Every task that waits; all are forgotten, and their memory goes with the last.
     pub(super) fn take(&mut self, woken: &mut Vec<Waker>) {
         woken.append(&mut self.0);

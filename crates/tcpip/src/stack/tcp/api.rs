@@ -254,7 +254,7 @@ impl Stack {
 
     /// TCP, and the stack around it.
     #[inline]
-    fn split(&mut self, now: Instant) -> (&mut Tcp, Host<'_>) {
+    pub(super) fn split(&mut self, now: Instant) -> (&mut Tcp, Host<'_>) {
         self.now = self.now.max(now);
         let (tcp, _, host) = self.parts();
         (tcp, host)

@@ -146,6 +146,14 @@ impl Entry {
         }
     }
 
+    /// Whether nothing is left to say or to hear. What sleeps may wake.
+    pub(super) fn is_finished(&self) -> bool {
+        match &self.body {
+            Body::Awake(connection) => connection.is_finished(),
+            Body::Asleep(_) => false,
+        }
+    }
+
     /// How it stands.
     pub(crate) fn stats(&self, now: Instant) -> TcpStats {
         match &self.body {

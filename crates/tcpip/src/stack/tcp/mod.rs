@@ -12,6 +12,7 @@
 //! | `icmp` | ICMP errors about segments |
 //! | `time_waits` | what is kept of connections in TIME-WAIT |
 //! | `api` | what the application calls |
+//! | `shutdown` | all connections at once |
 
 mod api;
 mod connect;
@@ -21,6 +22,7 @@ mod incoming;
 mod listen;
 mod segments;
 mod settle;
+mod shutdown;
 mod time_waits;
 mod transmit;
 

@@ -72,6 +72,11 @@ impl Listeners {
         self.slab.len()
     }
 
+    /// All of them.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
+        self.slab.iter().map(|(key, _)| key)
+    }
+
     pub(crate) fn insert(&mut self, spread: &Spread, listener: Listener) -> Key {
         let hash = spread.place(&listener.local);
         let key = self.slab.insert(listener);
