@@ -42,7 +42,7 @@ pub use ip::{
 pub use link::{IdentifierSecret, Mac};
 pub use stack::{
     AddressState, BindError, Config, ConnectConfig, ConnectError, Counters, Event, Gone,
-    IncomingKey, ListenConfig, ListenerKey, Stack, StackStats, SynCookies, TcpKey, Timer,
+    IncomingKey, ListenConfig, ListenerKey, Refusal, Stack, StackStats, SynCookies, TcpKey, Timer,
     UdpConfig, UdpKey, UdpSendError,
 };
 pub use tcp::{

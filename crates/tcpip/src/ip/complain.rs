@@ -27,6 +27,8 @@ pub(crate) enum Complaint {
     HostUnreachable,
     PortUnreachable,
     ProtocolUnreachable,
+    /// Somebody forbids it.
+    Prohibited,
     /// Larger than the next link takes, in bytes.
     TooBig(u16),
     /// Its hop limit ran out.
@@ -61,11 +63,22 @@ impl Ip {
         packet: &[u8],
         complaint: Complaint,
     ) {
+        let _told = self.try_complain(now, on, packet, complaint);
+    }
+
+    /// The same; whether the error was sent.
+    pub(crate) fn try_complain(
+        &mut self,
+        now: Instant,
+        on: Option<InterfaceId>,
+        packet: &[u8],
+        complaint: Complaint,
+    ) -> bool {
         let Some((src, dst)) = ends(packet) else {
-            return;
+            return false;
         };
         if !self.may_complain(packet, src, dst, complaint) {
-            return;
+            return false;
         }
         // From the address that the packet was for, where that is ours; a router answers from its own.
         let local = Some(dst).filter(|dst| !dst.is_multicast() && self.is_local(*dst));
@@ -76,15 +89,15 @@ impl Ip {
             )
         });
         let Ok(route) = self.route_from(src, local, on) else {
-            return;
+            return false;
         };
         // What we send to ourselves is right.
         if route.interface == LOOPBACK && complaint != Complaint::PortUnreachable {
-            return;
+            return false;
         }
         if !self.rate.allows(now, src, &mut self.rng) {
             count(&mut self.counters.out_rate_limited);
-            return;
+            return false;
         }
         let from = route.source;
         let quoted = packet
@@ -113,6 +126,7 @@ impl Ip {
         if sent {
             count(&mut self.counters.out_icmp_errors);
         }
+        sent
     }
 
     /// T148: whether an error about a packet may be sent at all.
@@ -211,6 +225,7 @@ fn write_v4(complaint: Complaint, quoted: &[u8], out: &mut Vec<u8>) {
         Complaint::HostUnreachable => unreachable(unreachable::HOST, 0),
         Complaint::PortUnreachable => unreachable(unreachable::PORT, 0),
         Complaint::ProtocolUnreachable => unreachable(unreachable::PROTOCOL, 0),
+        Complaint::Prohibited => unreachable(unreachable::PROHIBITED, 0),
         Complaint::TooBig(mtu) => unreachable(unreachable::FRAGMENTATION_NEEDED, mtu),
         Complaint::HopLimit => Message::TimeExceeded { code: 0, quoted },
         Complaint::Reassembly => Message::TimeExceeded { code: 1, quoted },
@@ -230,6 +245,7 @@ fn write_v6(from: Ipv6Addr, to: Ipv6Addr, complaint: Complaint, quoted: &[u8], o
         Complaint::NoRoute => unreachable(unreachable::NO_ROUTE),
         Complaint::HostUnreachable => unreachable(unreachable::ADDRESS),
         Complaint::PortUnreachable => unreachable(unreachable::PORT),
+        Complaint::Prohibited => unreachable(unreachable::PROHIBITED),
         Complaint::ProtocolUnreachable => Message::ParameterProblem {
             code: 1,
             pointer: upper_named_at(quoted),

@@ -90,3 +90,22 @@ pub enum UdpSendError {
 #[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it is not there any more")]
 pub struct Gone;
+
+/// How an attempt at a deferring listener is refused
+/// ([`Stack::tcp_refuse_with`](crate::Stack::tcp_refuse_with)): what its host makes of it.
+///
+/// Errors of ICMP are for the whole of an attempt to connect in Linux and the BSDs, which report them at
+/// once; a host may also go on until its own time is over (RFC 1122 section 4.2.3.9). They are sent at a
+/// bounded rate; beyond it, all of these are [`Refusal::Reset`].
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub enum Refusal {
+    /// RST: nobody listens.
+    #[default]
+    Reset,
+    /// ICMP: no way to the network (ICMPv4 type 3 code 0, ICMPv6 type 1 code 0).
+    NetworkUnreachable,
+    /// ICMP: the host does not answer (ICMPv4 type 3 code 1, ICMPv6 type 1 code 3).
+    HostUnreachable,
+    /// ICMP: somebody forbids it (ICMPv4 type 3 code 13, ICMPv6 type 1 code 1).
+    Prohibited,
+}

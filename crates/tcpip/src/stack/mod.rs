@@ -23,7 +23,7 @@ mod udp;
 
 pub use config::{Config, ConnectConfig, ListenConfig, SynCookies, UdpConfig};
 pub use counters::Counters;
-pub use error::{BindError, ConnectError, Gone, UdpSendError};
+pub use error::{BindError, ConnectError, Gone, Refusal, UdpSendError};
 pub use event::{AddressState, Event, Timer};
 pub use keys::{IncomingKey, ListenerKey, TcpKey, UdpKey};
 pub use stats::StackStats;

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use weir_tcpip::{ListenConfig, ListenerKey, TcpKey};
+use weir_tcpip::{ListenConfig, ListenerKey, Refusal, TcpKey};
 
 use super::error::{TcpError, from_bind, gone};
 use super::shared::{Attempt, Handle, State};
@@ -218,17 +218,26 @@ impl Incoming {
     pub fn refuse(self) {
         drop(self);
     }
-}
 
-impl Drop for Incoming {
-    fn drop(&mut self) {
+    /// Says why not: the client's host reports what is in the way, at once on most systems.
+    pub fn refuse_with(mut self, why: Refusal) {
+        self.answer_no(why);
+    }
+
+    fn answer_no(&mut self, why: Refusal) {
         if let Some(attempt) = self.attempt.take() {
             // One that is gone needs no answer.
             let _ = self
                 .handle
                 .0
-                .call(|state, now| state.engine.tcp_refuse(now, attempt.key));
+                .call(|state, now| state.engine.tcp_refuse_with(now, attempt.key, why));
         }
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        self.answer_no(Refusal::Reset);
     }
 }
 

@@ -70,7 +70,7 @@ pub use weir_core::congestion::Algorithm;
 pub use weir_tcpip::{
     Capabilities, Checksum, Cidr, CidrError, CloseCause, Config, ConfigError, ConnectConfig,
     Counters, Datagram, Ecn, Frame, IcmpKind, InterfaceId, IpCounters, KeepAlive, ListenConfig,
-    Mac, Medium, Offload, Quote, Received, RouteConfig, SegmentKind, Segmentation, Segments,
-    SendBufferConfig, Setting, StackStats, State, SynCookies, TcpConfig, TcpStats, TransmitBuf,
-    UdpConfig, UdpError,
+    Mac, Medium, Offload, Quote, Received, Refusal, RouteConfig, SegmentKind, Segmentation,
+    Segments, SendBufferConfig, Setting, StackStats, State, SynCookies, TcpConfig, TcpStats,
+    TransmitBuf, UdpConfig, UdpError,
 };

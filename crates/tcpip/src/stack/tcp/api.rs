@@ -10,8 +10,8 @@ use super::Tcp;
 use super::entry::{Entry, Owner};
 use crate::stack::host::Host;
 use crate::stack::{
-    BindError, ConnectConfig, ConnectError, Gone, IncomingKey, ListenConfig, ListenerKey, Stack,
-    TcpKey,
+    BindError, ConnectConfig, ConnectError, Gone, IncomingKey, ListenConfig, ListenerKey, Refusal,
+    Stack, TcpKey,
 };
 use crate::tcp::connection::Connection;
 use crate::tcp::interface::Context;
@@ -67,7 +67,21 @@ impl Stack {
     /// [`Gone`] when the client took it back, or it was too old.
     pub fn tcp_refuse(&mut self, now: Instant, key: IncomingKey) -> Result<(), Gone> {
         let (tcp, mut host) = self.split(now);
-        tcp.refuse(&mut host, key)
+        tcp.refuse(&mut host, key, Refusal::Reset)
+    }
+
+    /// [`tcp_refuse`](Stack::tcp_refuse) with the reason, where it is another than that nobody listens.
+    ///
+    /// # Errors
+    /// [`Gone`] when the client took it back, or it was too old.
+    pub fn tcp_refuse_with(
+        &mut self,
+        now: Instant,
+        key: IncomingKey,
+        why: Refusal,
+    ) -> Result<(), Gone> {
+        let (tcp, mut host) = self.split(now);
+        tcp.refuse(&mut host, key, why)
     }
 
     /// Begins a connection. [`Event::TcpConnected`](crate::Event::TcpConnected) or

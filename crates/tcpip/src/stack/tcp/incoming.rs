@@ -1,17 +1,20 @@
 //! Attempts at deferring listeners, which hear nothing before the application has decided.
 
+use std::net::IpAddr;
+
 use weir_core::slab::Key;
 
 use super::segments::Arrival;
 use super::{Owner, Tcp, path};
-use crate::ip::Ecn;
+use crate::ip::{Complaint, DEFAULT_HOP_LIMIT, Ecn};
 use crate::limits::CONNECTION_COST;
 use crate::stack::demux::Target;
 use crate::stack::host::Host;
-use crate::stack::{Event, Gone, IncomingKey, ListenerKey, TcpKey};
+use crate::stack::{Event, Gone, IncomingKey, ListenerKey, Refusal, TcpKey};
 use crate::tcp::connection::Connection;
 use crate::tcp::interface::{FastOpenReply, Received, Tuple};
-use crate::wire::tcp::{Flags, Options, Segment};
+use crate::wire::tcp::{Flags, Header, Options, Segment};
+use crate::wire::{ipv4, ipv6, protocol};
 
 /// A SYN that waits, without its data: the client sends that again (T22).
 #[derive(Debug)]
@@ -35,6 +38,52 @@ impl Incoming {
         self.flags = segment.flags;
         self.window = segment.window;
         self.options = segment.options;
+    }
+
+    /// The SYN as a packet, for an ICMP error to quote: as much of it as tells the client's host which
+    /// connection is meant and that its SYN was seen (RFC 792, RFC 5927 section 4.1). What options and
+    /// how many hops it had is not known any more.
+    fn packet(&self) -> Option<Vec<u8>> {
+        let (src, dst) = (self.tuple.remote, self.tuple.local);
+        let header = Header {
+            src_port: src.port(),
+            dst_port: dst.port(),
+            seq: self.seq,
+            ack: 0,
+            flags: self.flags,
+            window: self.window,
+            urgent: 0,
+            options: Options::default(),
+        };
+        let mut packet = Vec::new();
+        match (src.ip(), dst.ip()) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => ipv4::Header {
+                src,
+                dst,
+                protocol: protocol::TCP,
+                ttl: DEFAULT_HOP_LIMIT,
+                dscp_ecn: 0,
+                id: 0,
+                dont_fragment: true,
+                more_fragments: false,
+                fragment_offset: 0,
+                total_len: 0,
+            }
+            .write(header.len(), &mut packet),
+            (IpAddr::V6(src), IpAddr::V6(dst)) => ipv6::Header {
+                src,
+                dst,
+                next_header: protocol::TCP,
+                hop_limit: DEFAULT_HOP_LIMIT,
+                traffic_class: 0,
+                flow_label: 0,
+                payload_len: 0,
+            }
+            .write(header.len(), &mut packet),
+            _ => return None,
+        }
+        header.write(&mut packet);
+        Some(packet)
     }
 
     /// The SYN as if it came now.
@@ -176,9 +225,27 @@ impl Tcp {
         Ok(TcpKey(key))
     }
 
-    /// The application says no: the SYN is answered with RST.
-    pub(crate) fn refuse(&mut self, host: &mut Host<'_>, key: IncomingKey) -> Result<(), Gone> {
+    /// The application says no: the SYN is answered with RST, or with what is in the way.
+    pub(crate) fn refuse(
+        &mut self,
+        host: &mut Host<'_>,
+        key: IncomingKey,
+        why: Refusal,
+    ) -> Result<(), Gone> {
         let incoming = self.take_incoming(key.0).ok_or(Gone)?;
+        let complaint = match why {
+            Refusal::Reset => None,
+            Refusal::NetworkUnreachable => Some(Complaint::NoRoute),
+            Refusal::HostUnreachable => Some(Complaint::HostUnreachable),
+            Refusal::Prohibited => Some(Complaint::Prohibited),
+        };
+        // T149: errors have a rate; what is beyond it is refused by the shorter word.
+        if let Some(complaint) = complaint
+            && let Some(packet) = incoming.packet()
+            && host.ip.try_complain(host.now, None, &packet, complaint)
+        {
+            return Ok(());
+        }
         let ack = incoming.seq.wrapping_add(1);
         self.send_reset(host, &incoming.tuple, 0, ack, Flags::RST.with(Flags::ACK));
         Ok(())
@@ -193,7 +260,7 @@ impl Tcp {
             .filter_map(|(key, incoming)| of_it(incoming).then_some(key))
             .collect();
         for key in keys {
-            if self.refuse(host, IncomingKey(key)).is_ok() {
+            if self.refuse(host, IncomingKey(key), Refusal::Reset).is_ok() {
                 host.tell(Event::TcpIncomingGone(IncomingKey(key)));
             }
         }

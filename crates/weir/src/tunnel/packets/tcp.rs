@@ -7,7 +7,7 @@ use tracing::{debug, warn};
 
 use super::{Carried, relay};
 use crate::stream::{RecvStream, SendStream};
-use crate::tcpip::{Incoming, TcpListener};
+use crate::tcpip::{Incoming, Refusal, TcpListener};
 use crate::tunnel::destination::Destination;
 use crate::tunnel::local::{CarryError, log_end};
 use crate::tunnel::protocol::{Request, Status, read_answer};
@@ -63,7 +63,25 @@ async fn carry(
     to: Destination,
     registered: &Registered,
 ) -> Result<(), CarryError> {
-    // Whatever goes wrong before the peer has said yes: the attempt is dropped, which refuses it.
+    let (send, recv) = match begin(carried, to, registered).await {
+        Ok(begun) => begun,
+        Err(error) => {
+            incoming.refuse_with(refusal(&error));
+            return Err(error);
+        }
+    };
+    registered.open();
+    let (tcp, send) = confirm(incoming, send)?;
+    relay::run(tcp, send, recv, registered).await?;
+    Ok(())
+}
+
+/// Asks the peer, and waits for its yes.
+async fn begin(
+    carried: &Carried,
+    to: Destination,
+    registered: &Registered,
+) -> Result<(SendStream, UnitStream<RecvStream>), CarryError> {
     let core = &carried.core;
     let (session, mut send, recv) = core.open().await?;
     registered.opening(session, send.id());
@@ -73,10 +91,25 @@ async fn carry(
         .map_err(RelayError::from)?;
     let mut recv = UnitStream::new(recv);
     granted(&request, &mut recv, core.config.request_timeout).await?;
-    registered.open();
-    let (tcp, send) = confirm(incoming, send)?;
-    relay::run(tcp, send, recv, registered).await?;
-    Ok(())
+    Ok((send, recv))
+}
+
+/// What the machine is told, which is what its program then sees: "no route to host" within a round trip, not a
+/// time-out of two minutes, and "connection refused" only where that is so. A router that gets no answer from the last
+/// hop says the same of it (RFC 1812 section 5.2.7.1), so that is also what a time-out of the far side becomes.
+fn refusal(error: &CarryError) -> Refusal {
+    let CarryError::Relay(RelayError::Refused(refusal)) = error else {
+        // There is no way to the peer, and so none to anybody behind it.
+        return Refusal::NetworkUnreachable;
+    };
+    match refusal.status {
+        Status::NetworkUnreachable | Status::ShuttingDown => Refusal::NetworkUnreachable,
+        Status::HostUnreachable | Status::TimedOut | Status::AddressNotAvailable => {
+            Refusal::HostUnreachable
+        }
+        Status::NotAllowed => Refusal::Prohibited,
+        _ => Refusal::Reset,
+    }
 }
 
 fn confirm(
