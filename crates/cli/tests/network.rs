@@ -36,7 +36,7 @@ fn two_machines(test: &str, body: impl FnOnce(&Net)) {
 
 /// The far machine lets peers in, and reaches what is behind it.
 struct Far {
-    _listening: Running,
+    listening: Option<Running>,
     /// PEER@HOST:PORT
     target: String,
     keys: PathBuf,
@@ -82,9 +82,16 @@ impl Far {
             said["listening"].as_str().unwrap()
         );
         Far {
-            _listening: listening,
+            listening: Some(listening),
             target,
             keys,
+        }
+    }
+
+    /// It does not listen any more.
+    fn stop(&mut self) {
+        if let Some(listening) = self.listening.take() {
+            listening.terminate();
         }
     }
 
@@ -444,6 +451,85 @@ fn the_tunnel_does_not_go_through_itself_and_leaves_no_route_behind() {
             assert_eq!(printed("ip route"), before);
         },
     );
+}
+
+#[test]
+fn the_way_to_the_peer_follows_it_to_another_address() {
+    two_machines("the_way_to_the_peer_follows_it_to_another_address", |net| {
+        /// Where the far machine is besides, reached as all the world is: by a gateway.
+        const ELSEWHERE: &str = "192.0.2.3";
+        net.far(&format!("ip addr add {ELSEWHERE}/32 dev lo"));
+        net.near(&format!("ip route add default via {FAR}"));
+        let far = Far::new(net, "network-follow");
+        let (_tcp, tcp) = echo_behind(net, "tcp", BEHIND);
+        let (peer, at) = far.target.split_once('@').unwrap();
+        let (_, port) = at.rsplit_once(':').unwrap();
+        let before = printed("ip route");
+        // A name with both addresses, as this machine sees it.
+        let hosts = far.keys.join("near-hosts");
+        let both = format!("127.0.0.1 localhost\n{FAR} peer.example\n{ELSEWHERE} peer.example\n");
+        std::fs::write(&hosts, both).unwrap();
+        let line = format!(
+            "mount --bind {} /etc/hosts && exec \"$0\" \"$@\"",
+            hosts.display()
+        );
+        let (target, key) = (format!("{peer}@peer.example:{port}"), far.key());
+        let connect = weir(&[
+            "connect",
+            &target,
+            "--key",
+            &key,
+            "--tun",
+            "10.7.0.2/24",
+            "--route",
+            "0.0.0.0/0",
+            "--json",
+        ]);
+        let mut own = Command::new("unshare");
+        own.args(["-m", "sh", "-c", &line]);
+        own.arg(connect.get_program()).args(connect.get_args());
+        let mut running = Running::spawn(own);
+        running.json_line();
+        let past = |address: &str| printed("ip route").contains(&format!("{address} "));
+        assert!(past(&format!("{FAR} dev near0")) && !past(&format!("{ELSEWHERE} via {FAR}")));
+        // The same peer at its other address, and not at the first any more.
+        let again = weir(&[
+            "listen",
+            "--addr",
+            &format!("{ELSEWHERE}:{port}"),
+            "--allow-any-peer",
+            "--allow-to",
+            "any",
+            "--key",
+            far.keys.join("far").to_str().unwrap(),
+            "--json",
+        ]);
+        let mut again = Running::spawn(net.over_there(&again));
+        again.json_line();
+        let mut far = far;
+        far.stop();
+        let began = Instant::now();
+        while !past(&format!("{ELSEWHERE} via {FAR}")) || past(&format!("{FAR} dev near0")) {
+            let routes = printed("ip route");
+            assert!(began.elapsed() < Duration::from_secs(30), "{routes}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        succeeded(&finish(weir(&echo("tcp", &tcp)[1..])));
+        // The new one is written down as the old one was: a crash leaves it, the next start takes it back.
+        running.signal("KILL");
+        running.output();
+        assert!(past(&format!("{ELSEWHERE} via {FAR}")));
+        let options = ["--key", &key, "--tun", "10.7.0.2/24", "--json"];
+        let target = format!("{peer}@{ELSEWHERE}:{port}");
+        let mut running = Running::start(&[&["connect", &target][..], &options].concat());
+        running.json_line();
+        assert!(
+            !past(&format!("{ELSEWHERE} via {FAR}")),
+            "it was not taken back"
+        );
+        succeeded(&running.terminate());
+        assert_eq!(printed("ip route"), before);
+    });
 }
 
 #[test]

@@ -74,6 +74,18 @@ impl KeptRoutes {
         added
     }
 
+    /// Takes back one route that was added. One that is gone already, with its interface or by somebody
+    /// else's hand, is as it should be.
+    pub fn remove(&mut self, route: &RouteSpec) {
+        let before = self.routes.len();
+        self.routes.retain(|kept| kept != route);
+        if self.routes.len() < before {
+            let _ = self.netlink.delete_route(route);
+            // One too many in the file does no harm: it is not there to be taken back.
+            let _ = self.write();
+        }
+    }
+
     /// What was added.
     #[must_use]
     pub fn routes(&self) -> &[RouteSpec] {

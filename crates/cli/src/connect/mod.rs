@@ -218,6 +218,9 @@ fn interface(
     let made = network::on_this_machine(&args.tun_name, &args.tun, args.mtu, instruments)?;
     client.carry(made.forward).map_err(Failure::failed)?;
     let routes = network::Routes::set(&made.device, &args.route, client.remote_addr().ip())?;
+    if !args.route.is_empty() {
+        client.keep_ways(routes.follow());
+    }
     let device = &made.device;
     for server in &made.names {
         info!(

@@ -82,6 +82,16 @@ impl Netlink {
         })
     }
 
+    /// How packets to `address` would leave if there were no interface `without`: by the routes of the
+    /// main table alone, the narrowest of which counts, of several to one block the one with the
+    /// smallest metric. `None` when there is no such route.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn way_past(&mut self, address: IpAddr, without: u32) -> Result<Option<Way>, SystemError> {
+        Ok(best(&self.routes()?, address, without))
+    }
+
     /// Adds a route.
     ///
     /// # Errors
@@ -201,6 +211,24 @@ fn read(message: Message<'_>) -> Option<RouteSpec> {
     })
 }
 
+/// The route that counts for `address` among those that leave by another interface than `without`.
+fn best(routes: &[RouteSpec], address: IpAddr, without: u32) -> Option<Way> {
+    let leads = |route: &&RouteSpec| {
+        let elsewhere = route.interface.is_some_and(|index| index != without);
+        elsewhere && route.to.contains(address)
+    };
+    let rank = |route: &&RouteSpec| {
+        let metric = route.metric.unwrap_or(0);
+        (route.to.bits, std::cmp::Reverse(metric))
+    };
+    let route = routes.iter().filter(leads).max_by_key(rank)?;
+    Some(Way {
+        interface: route.interface?,
+        via: route.via,
+        source: None,
+    })
+}
+
 fn read_way(message: Message<'_>) -> Option<Way> {
     let fields = fields(message)?;
     Some(Way {
@@ -208,4 +236,36 @@ fn read_way(message: Message<'_>) -> Option<Way> {
         via: fields.via,
         source: fields.source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_past_an_interface_is_the_narrowest_of_the_others() {
+        let route = |to: &str, via: Option<&str>, interface, metric| RouteSpec {
+            to: to.parse().unwrap(),
+            via: via.map(|via| via.parse().unwrap()),
+            interface: Some(interface),
+            metric,
+        };
+        let routes = [
+            route("0.0.0.0/0", Some("10.0.0.1"), 2, Some(600)),
+            route("0.0.0.0/0", Some("10.1.0.1"), 3, Some(100)),
+            route("0.0.0.0/1", None, 9, None),
+            route("192.0.2.0/24", Some("10.0.0.2"), 2, None),
+            route("192.0.2.0/25", None, 9, None),
+        ];
+        let via = |address: &str| {
+            let way = best(&routes, address.parse().unwrap(), 9)?;
+            Some((way.interface, way.via?.to_string()))
+        };
+        assert_eq!(via("192.0.2.1"), Some((2, "10.0.0.2".to_owned())));
+        assert_eq!(via("8.8.8.8"), Some((3, "10.1.0.1".to_owned())));
+        assert_eq!(via("2001:db8::1"), None);
+        // Without the one that was left out it would be that one.
+        let own = best(&routes, "192.0.2.1".parse().unwrap(), 0).unwrap();
+        assert_eq!(own.interface, 9);
+    }
 }

@@ -19,6 +19,7 @@ use super::spec::{LocalForward, RemoteForward, SocksForward, Transport};
 use super::status::{ForwardStatus, Status};
 use super::tasks::{Tasks, TasksGuard};
 use super::udp::{self, Entrance};
+use super::ways::{self, Ways};
 use super::{local, socks};
 use crate::endpoint::Endpoint;
 use crate::error::ConnectError;
@@ -208,6 +209,13 @@ impl TunnelClient {
         self.listeners.push(Bound::Packets(Box::new(bound)));
         self.core.life(|life| life.devices.push(name));
         Ok(())
+    }
+
+    /// Has `ways` told which addresses of the peer packets must get to outside of the tunnel: all that are about to be
+    /// dialled, then those that connections are at. Each call names them all. For whoever leads routes into the tunnel
+    /// that may cover the peer.
+    pub fn keep_ways(&mut self, ways: Ways) {
+        self.core.ways.set(ways);
     }
 
     /// The forwards with the addresses that they are bound to.
@@ -458,7 +466,7 @@ async fn dial(
     number: u64,
 ) -> Result<Session, DialError> {
     let limit = core.config.dial_timeout;
-    let connection = match tokio::time::timeout(limit, endpoint.connect(&core.config.peer)).await {
+    let connection = match tokio::time::timeout(limit, ways::connect(core, endpoint)).await {
         Ok(result) => result?,
         Err(_) => return Err(DialError::TimedOut(limit)),
     };

@@ -75,6 +75,7 @@ mod streams;
 mod tasks;
 mod udp;
 mod units;
+mod ways;
 
 pub use access::{Admission, AllowPeers};
 pub use backoff::{Backoff, BackoffConfig};
@@ -90,6 +91,7 @@ pub use status::{
     ConnectionStatus, DatagramStatus, ForwardKind, ForwardStatus, MAX_LISTED, PathStatus, Status,
     StreamPhase, StreamStatus, TunnelState,
 };
+pub use ways::Ways;
 
 /// Asks every tunnel that this user runs on this machine for its status, by process ID.
 ///

@@ -15,6 +15,7 @@ use super::streams::{ask, refuse};
 use super::tasks::{Tasks, TasksGuard};
 use super::udp::{Flows, Parity};
 use super::units::{UnitError, UnitStream};
+use super::ways;
 use crate::connection::Connection;
 use crate::error::{ConnectionError, StreamError};
 
@@ -158,6 +159,7 @@ impl Session {
             Err(_) => self.connection.close(0, "the time to finish is over"),
         }
         core.life(|life| life.live.remove(&self.number));
+        ways::settled(&core, None);
     }
 
     /// Takes nothing new, waits for what runs, and closes with a reason.

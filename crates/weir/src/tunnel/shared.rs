@@ -19,6 +19,7 @@ use super::status::{
     TunnelState,
 };
 use super::udp::{Flows, Udp};
+use super::ways::{self, KeptWays};
 use crate::connection::Connection;
 use crate::stats::{HeldBy, PathStats, Stats};
 use crate::stream::{RecvStream, SendStream};
@@ -60,6 +61,7 @@ pub(crate) struct ClientCore {
     pub(crate) udp: Udp,
     pub(crate) quiet: Quiet,
     pub(crate) began: Instant,
+    pub(crate) ways: KeptWays,
     current: watch::Sender<Option<Current>>,
     life: Mutex<Life>,
 }
@@ -84,6 +86,7 @@ impl ClientCore {
             udp: Udp::new(config.max_udp_flows, config.udp_idle),
             quiet: Quiet::default(),
             began: Instant::now(),
+            ways: KeptWays::default(),
             current: watch::Sender::new(None),
             life: Mutex::new(Life {
                 remote_bound,
@@ -107,6 +110,7 @@ impl ClientCore {
         }) = &current
         {
             self.life(|life| life.live.insert(*session, connection.clone()));
+            ways::settled(self, Some(connection.remote_addr()));
         }
         self.current.send_replace(current);
     }
