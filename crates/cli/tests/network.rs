@@ -250,6 +250,31 @@ fn what_the_far_side_is_refused_the_command_is_refused() {
 }
 
 #[test]
+fn what_is_in_the_far_side_s_way_the_command_is_told() {
+    two_machines("what_is_in_the_far_side_s_way_the_command_is_told", |net| {
+        let far = Far::new(net, "network-way");
+        net.far("ip route add unreachable 198.51.100.1");
+        net.far("ip route add prohibit 198.51.100.2");
+        net.far("ip -6 route add prohibit 2001:db8:1::2");
+        for (to, words) in [
+            ("198.51.100.1", "No route to host"),
+            // RFC 1812 5.2.7.1, as Linux words code 13; IPv6 has a word of its own for it.
+            ("198.51.100.2", "No route to host"),
+            ("2001:db8:1::2", "Permission denied"),
+            ("198.51.100.3", "Network is unreachable"),
+        ] {
+            let line = format!("time -p exec 3<>/dev/tcp/{to}/80");
+            let began = Instant::now();
+            let output = far.run(&["bash", "-c", &line]);
+            let said = text(&output.stderr);
+            assert!(said.contains(words), "{to}: {said}");
+            // By the first answer, not after repetitions.
+            assert!(began.elapsed() < Duration::from_secs(3), "{to}: {said}");
+        }
+    });
+}
+
+#[test]
 fn what_the_rules_forbid_is_refused() {
     two_machines("what_the_rules_forbid_is_refused", |net| {
         let far = Far::allowing(net, "network-rules", "loopback");
@@ -425,6 +450,58 @@ fn a_reset_ends_a_connection_at_both_ends() {
 }
 
 #[test]
+fn the_status_says_why_a_machine_s_connection_stands_still() {
+    two_machines(
+        "the_status_says_why_a_machine_s_connection_stands_still",
+        |net| {
+            let far = Far::new(net, "network-still");
+            let (_tcp, tcp) = echo_behind(net, "tcp", BEHIND);
+            let _running = tun(&far, &["--route", "203.0.113.0/24"]);
+            let mut stream = std::net::TcpStream::connect(&tcp).unwrap();
+            let here = stream.local_addr().unwrap().to_string();
+            stream.write_all(b"hello").unwrap();
+            stream.read_exact(&mut [0; 5]).unwrap();
+            let device = || {
+                let status = common::json(&["connect", &far.target, "--status", "--json"]);
+                status[0]["devices"][0].clone()
+            };
+            let seen = device();
+            assert!(
+                seen["name"].as_str().unwrap().starts_with("weir0"),
+                "{seen}"
+            );
+            let connection = &seen["tcp"][0];
+            assert_eq!(
+                (&connection["from"], &connection["to"]),
+                (&here.into(), &(*tcp).into())
+            );
+            assert_eq!(connection["state"], "ESTABLISHED");
+            assert!(connection["rtt_ms"].as_f64().unwrap() > 0.0, "{connection}");
+            // It sends, and reads nothing of what comes back.
+            stream.set_nonblocking(true).unwrap();
+            let began = Instant::now();
+            let waiting = loop {
+                while stream.write(&[0; 64 * 1024]).is_ok() {}
+                let seen = device();
+                let waiting = seen["tcp"][0]["unsent"].as_u64().unwrap();
+                if waiting > 0 && seen["tcp"][0]["send_window"] == 0 {
+                    break seen;
+                }
+                assert!(began.elapsed() < Duration::from_secs(30), "{seen}");
+                std::thread::sleep(Duration::from_millis(50));
+            };
+            assert_eq!(
+                waiting["tcp"][0]["send_held_by"], "peer's window",
+                "{waiting}"
+            );
+            let said = finish(weir(&["connect", &far.target, "--status"]));
+            let said = text(&said.stdout);
+            assert!(said.contains("the machine reads no more"), "{said}");
+        },
+    );
+}
+
+#[test]
 fn the_tunnel_does_not_go_through_itself_and_leaves_no_route_behind() {
     two_machines(
         "the_tunnel_does_not_go_through_itself_and_leaves_no_route_behind",
@@ -460,9 +537,10 @@ fn the_way_to_the_peer_follows_it_to_another_address() {
         const ELSEWHERE: &str = "192.0.2.3";
         net.far(&format!("ip addr add {ELSEWHERE}/32 dev lo"));
         net.near(&format!("ip route add default via {FAR}"));
-        let far = Far::new(net, "network-follow");
+        let mut far = Far::new(net, "network-follow");
         let (_tcp, tcp) = echo_behind(net, "tcp", BEHIND);
-        let (peer, at) = far.target.split_once('@').unwrap();
+        let target = far.target.clone();
+        let (peer, at) = target.split_once('@').unwrap();
         let (_, port) = at.rsplit_once(':').unwrap();
         let before = printed("ip route");
         // A name with both addresses, as this machine sees it.
@@ -506,7 +584,6 @@ fn the_way_to_the_peer_follows_it_to_another_address() {
         ]);
         let mut again = Running::spawn(net.over_there(&again));
         again.json_line();
-        let mut far = far;
         far.stop();
         let began = Instant::now();
         while !past(&format!("{ELSEWHERE} via {FAR}")) || past(&format!("{FAR} dev near0")) {

@@ -4,7 +4,7 @@ use crate::out::{Failure, Outcome, Table, json_line, say, show};
 use crate::units;
 use std::time::Duration;
 use weir::Target;
-use weir::tunnel::{self, PathStatus, Status, StreamStatus, TunnelState};
+use weir::tunnel::{self, DeviceStatus, PathStatus, Status, StreamStatus, TunnelState};
 
 /// Shows all tunnels of this user, or those to one peer.
 pub(super) async fn run(peer: Option<&Target>, json: bool) -> Outcome {
@@ -79,6 +79,9 @@ fn in_words(tunnel: &Status) -> String {
     if tunnel.omitted > 0 {
         lines.push(format!("  and {} more streams", tunnel.omitted));
     }
+    for device in &tunnel.devices {
+        lines.push(device_in_words(device));
+    }
     lines.join("\n")
 }
 
@@ -116,6 +119,61 @@ fn headline(tunnel: &Status) -> String {
         line.push_str(&format!("\n  the last connection ended: {reason}"));
     }
     line
+}
+
+/// The near end of an interface: what its stack holds, and each connection of the machine's with it.
+fn device_in_words(device: &DeviceStatus) -> String {
+    let mut line = format!(
+        "  {}: {} connections, {} ask the peer, {} ended lately, holds {}",
+        device.name,
+        device.tcp.len(),
+        device.asking,
+        device.time_wait,
+        units::bytes(device.memory),
+    );
+    for (count, what) in [
+        (device.retransmissions, "segments sent again"),
+        (device.discarded, "packets found no room"),
+        (device.datagrams_dropped, "datagrams came too fast"),
+    ] {
+        if count > 0 {
+            line.push_str(&format!(", {count} {what}"));
+        }
+    }
+    if device.tcp.is_empty() {
+        return line;
+    }
+    let mut table = Table::new(&[
+        "  of the machine",
+        "to",
+        "state",
+        "round trip",
+        "on its way, of",
+        "to send",
+        "to carry",
+        "stands still by",
+    ]);
+    for tcp in &device.tcp {
+        let rtt = tcp.rtt_ms.map_or_else(
+            || "-".to_owned(),
+            |ms| units::time(Duration::from_secs_f64(ms.max(0.0) / 1e3)),
+        );
+        let most = tcp.congestion_window.min(tcp.send_window);
+        table.row([
+            format!("  {}", tcp.from),
+            tcp.to.clone(),
+            tcp.state.clone(),
+            rtt,
+            format!("{}, {}", units::bytes(tcp.in_flight), units::bytes(most)),
+            units::bytes(tcp.unsent),
+            units::bytes(tcp.unread),
+            tcp.stands_still().unwrap_or_else(|| "-".to_owned()),
+        ]);
+    }
+    if device.omitted > 0 {
+        return format!("{line}\n{table}\n  and {} more", device.omitted);
+    }
+    format!("{line}\n{table}")
 }
 
 /// Bytes, and of a UDP flow the datagrams that they came in.

@@ -3,15 +3,15 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use weir_core::budget::Budget;
 use weir_core::trace::Tracer;
 use weir_tcpip::{
     Cidr, Config, ConfigError, IdentifierSecret, InterfaceConfig, InterfaceId, IpCounters, Mac,
-    Medium, RouteConfig, Stack as Engine, StackStats,
+    Medium, RouteConfig, Stack as Engine, StackStats, TcpStats,
 };
 
 use super::backlog::Backlog;
@@ -42,6 +42,35 @@ use crate::observe::{DeviceInfo, SharedObserver, StackInfo};
 #[derive(Clone)]
 pub struct Stack {
     pub(super) handle: Arc<Handle>,
+}
+
+/// A connection of a [`Stack`], as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TcpConnection {
+    /// The address and port on this side.
+    pub local: SocketAddr,
+    /// The address and port of the peer.
+    pub remote: SocketAddr,
+    /// How it stands.
+    pub stats: TcpStats,
+}
+
+/// A [`Stack`], as long as others have it.
+#[derive(Clone)]
+pub(crate) struct WeakStack(Weak<Handle>);
+
+impl WeakStack {
+    pub(crate) fn upgrade(&self) -> Option<Stack> {
+        let handle = self.0.upgrade()?;
+        Some(Stack { handle })
+    }
+}
+
+impl fmt::Debug for WeakStack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakStack")
+    }
 }
 
 impl Stack {
@@ -139,6 +168,34 @@ impl Stack {
     #[must_use]
     pub fn stats(&self) -> StackStats {
         self.handle.0.lock().engine.stats()
+    }
+
+    /// How the connections stand that somebody has a handle of, at most `most` of them: what `ss -tin`
+    /// shows of the system's.
+    #[must_use]
+    pub fn connections(&self, most: usize) -> Vec<TcpConnection> {
+        let keys = self.handle.0.lock().engine.tcp_keys(most);
+        let mut connections = Vec::with_capacity(keys.len());
+        // A few at a time, so that nobody waits long for the lock.
+        for keys in keys.chunks(64) {
+            self.call(|state, now| {
+                connections.extend(keys.iter().filter_map(|key| {
+                    let (local, remote) = state.engine.tcp_addresses(*key)?;
+                    let stats = state.engine.tcp_stats(now, *key)?;
+                    Some(TcpConnection {
+                        local,
+                        remote,
+                        stats,
+                    })
+                }));
+            });
+        }
+        connections
+    }
+
+    /// A handle that keeps nothing alive.
+    pub(crate) fn downgrade(&self) -> WeakStack {
+        WeakStack(Arc::downgrade(&self.handle))
     }
 
     /// What the internet layer counted, in Linux' names. Packets that a device had no room for are among

@@ -204,10 +204,10 @@ impl TunnelClient {
     /// # Errors
     /// Something listens on the stack already where this has to.
     pub fn carry(&mut self, forward: PacketForward) -> std::io::Result<()> {
-        let name = forward.name.clone();
+        let device = (forward.name.clone(), forward.stack.downgrade());
         let bound = packets::Bound::new(forward)?;
         self.listeners.push(Bound::Packets(Box::new(bound)));
-        self.core.life(|life| life.devices.push(name));
+        self.core.life(|life| life.devices.push(device));
         Ok(())
     }
 

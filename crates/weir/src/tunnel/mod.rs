@@ -69,6 +69,7 @@ mod socks;
 mod socks_wire;
 mod spec;
 mod status;
+mod status_device;
 #[cfg(unix)]
 mod status_socket;
 mod streams;
@@ -91,6 +92,7 @@ pub use status::{
     ConnectionStatus, DatagramStatus, ForwardKind, ForwardStatus, MAX_LISTED, PathStatus, Status,
     StreamPhase, StreamStatus, TunnelState,
 };
+pub use status_device::{DeviceStatus, TcpStatus};
 pub use ways::Ways;
 
 /// Asks every tunnel that this user runs on this machine for its status, by process ID.

@@ -15,14 +15,15 @@ use super::quiet::Quiet;
 use super::registry::{Entry, Registry};
 use super::spec::Transport;
 use super::status::{
-    ConnectionStatus, ForwardKind, ForwardStatus, MAX_LISTED, PathStatus, Status, StreamStatus,
-    TunnelState,
+    ConnectionStatus, DeviceStatus, ForwardKind, ForwardStatus, MAX_LISTED, PathStatus, Status,
+    StreamStatus, TunnelState,
 };
 use super::udp::{Flows, Udp};
 use super::ways::{self, KeptWays};
 use crate::connection::Connection;
 use crate::stats::{HeldBy, PathStats, Stats};
 use crate::stream::{RecvStream, SendStream};
+use crate::tcpip::WeakStack;
 
 /// The connection that new streams go over.
 #[derive(Debug, Clone)]
@@ -47,8 +48,8 @@ pub(crate) struct Life {
     /// Where this side listens for each `-L` and `-D`.
     pub(crate) local_bound: Vec<SocketAddr>,
     pub(crate) socks_bound: Vec<SocketAddr>,
-    /// The devices whose packets are carried.
-    pub(crate) devices: Vec<String>,
+    /// The devices whose packets are carried, and their stacks.
+    pub(crate) devices: Vec<(String, WeakStack)>,
 }
 
 /// What all parts of a client share.
@@ -185,6 +186,11 @@ impl ClientCore {
                 show_connection(stats, current.connection.why(), current.flows.unknown())
             });
         let forwards = self.forwards();
+        let devices = self.life(|life| life.devices.clone());
+        let devices = devices
+            .into_iter()
+            .filter_map(|(name, stack)| Some(DeviceStatus::of(name, &stack.upgrade()?)))
+            .collect();
         self.life(|life| Status {
             pid: std::process::id(),
             peer: self.config.peer.clone(),
@@ -198,6 +204,7 @@ impl ClientCore {
             last_end: life.last_end.clone(),
             connection,
             forwards,
+            devices,
             streams,
             omitted: u64::try_from(omitted).unwrap_or(u64::MAX),
         })
@@ -211,7 +218,7 @@ impl ClientCore {
             bind: bind.map(|bind| bind.to_string()),
             to,
         };
-        let show_device = |name: &String| ForwardStatus {
+        let show_device = |(name, _): &(String, WeakStack)| ForwardStatus {
             kind: ForwardKind::Packets,
             transport: Transport::Tcp,
             bind: Some(name.clone()),

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::spec::Transport;
+pub(crate) use super::status_device::DeviceStatus;
 
 /// Streams that one document lists at most; `omitted` counts the others.
 pub const MAX_LISTED: usize = 10_000;
@@ -26,6 +27,9 @@ pub struct Status {
     pub connection: Option<ConnectionStatus>,
     /// What was asked for with `-L`, `-R`, `-D` and `--tun`.
     pub forwards: Vec<ForwardStatus>,
+    /// The devices of `--tun` and `weir run`, and what stands at this side's end of them.
+    #[serde(default)]
+    pub devices: Vec<DeviceStatus>,
     /// The connections that are forwarded now, oldest first.
     pub streams: Vec<StreamStatus>,
     /// How many more there are than are listed.
@@ -285,6 +289,7 @@ pub(crate) mod tests {
                 bind: Some("127.0.0.1:1080".to_owned()),
                 to: None,
             }],
+            devices: Vec::new(),
             streams: vec![stream],
             omitted: 0,
         }

@@ -151,3 +151,28 @@ fn end(
         result => log_end(&carried.core, "--tun", from, registered, result),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tunnel::protocol::Refusal as Answer;
+    use crate::tunnel::shared::NoStream;
+
+    #[test]
+    fn only_a_refusal_is_told_as_one() {
+        let told = |status| {
+            let answer = Answer::new(status, "words");
+            refusal(&CarryError::Relay(RelayError::Refused(answer)))
+        };
+        assert_eq!(told(Status::Refused), Refusal::Reset);
+        assert_eq!(told(Status::TooMany), Refusal::Reset);
+        assert_eq!(told(Status::TimedOut), Refusal::HostUnreachable);
+        assert_eq!(told(Status::HostUnreachable), Refusal::HostUnreachable);
+        let network = Status::NetworkUnreachable;
+        assert_eq!(told(network), Refusal::NetworkUnreachable);
+        assert_eq!(told(Status::NotAllowed), Refusal::Prohibited);
+        let lost = NoStream::NotConnected(std::time::Duration::ZERO);
+        let no_peer = refusal(&CarryError::NoStream(lost));
+        assert_eq!(no_peer, Refusal::NetworkUnreachable);
+    }
+}
