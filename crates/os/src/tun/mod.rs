@@ -101,12 +101,14 @@ impl Offloads {
         uso: false,
     };
 
-    /// What a pair of Ethernet interfaces leaves undone, and takes undone: that is not negotiated. Programs
-    /// that send UDP in super-segments have them handed over all the same, from Linux 6.2 on.
-    const OF_PAIRS: Offloads = Offloads {
-        uso: false,
-        ..Offloads::ALL
-    };
+    /// What a pair of Ethernet interfaces leaves undone, and takes undone: that is not negotiated. UDP in
+    /// super-segments goes by what the kernel says of it ([`packet::takes_uso`]).
+    fn of_pairs(fd: &OwnedFd) -> Offloads {
+        Offloads {
+            uso: packet::takes_uso(fd),
+            ..Offloads::ALL
+        }
+    }
 
     fn bits(self) -> libc::c_uint {
         let Offloads {
@@ -214,6 +216,7 @@ impl Tun {
 
     /// A socket of [`packet::open`], at the far end of the interface of this name.
     pub(crate) fn of_packet_socket(fd: OwnedFd, name: String) -> Tun {
+        let offloads = Offloads::of_pairs(&fd);
         Tun {
             fd,
             is_packet_socket: true,
@@ -222,7 +225,7 @@ impl Tun {
             vnet_header: true,
             multi_queue: false,
             persistent: false,
-            offloads: Offloads::OF_PAIRS,
+            offloads,
             queues: Arc::new(AtomicUsize::new(1)),
         }
     }
