@@ -263,13 +263,11 @@ fn what_is_in_the_far_side_s_way_the_command_is_told() {
             ("2001:db8:1::2", "Permission denied"),
             ("198.51.100.3", "Network is unreachable"),
         ] {
-            let line = format!("time -p exec 3<>/dev/tcp/{to}/80");
-            let began = Instant::now();
+            let line = format!("exec 3<>/dev/tcp/{to}/80");
             let output = far.run(&["bash", "-c", &line]);
             let said = text(&output.stderr);
+            // Had its kernel gone on, its words would be those of a time-out.
             assert!(said.contains(words), "{to}: {said}");
-            // By the first answer, not after repetitions.
-            assert!(began.elapsed() < Duration::from_secs(3), "{to}: {said}");
         }
     });
 }
@@ -487,7 +485,7 @@ fn the_status_says_why_a_machine_s_connection_stands_still() {
                 if waiting > 0 && seen["tcp"][0]["send_window"] == 0 {
                     break seen;
                 }
-                assert!(began.elapsed() < Duration::from_secs(30), "{seen}");
+                assert!(began.elapsed() < common::LIMIT, "{seen}");
                 std::thread::sleep(Duration::from_millis(50));
             };
             assert_eq!(
@@ -568,7 +566,10 @@ fn the_way_to_the_peer_follows_it_to_another_address() {
         own.arg(connect.get_program()).args(connect.get_args());
         let mut running = Running::spawn(own);
         running.json_line();
-        let past = |address: &str| printed("ip route").contains(&format!("{address} "));
+        let past = |route: &str| {
+            let routes = printed("ip route");
+            routes.lines().any(|line| line.starts_with(route))
+        };
         assert!(past(&format!("{FAR} dev near0")) && !past(&format!("{ELSEWHERE} via {FAR}")));
         // The same peer at its other address, and not at the first any more.
         let again = weir(&[
@@ -588,7 +589,7 @@ fn the_way_to_the_peer_follows_it_to_another_address() {
         let began = Instant::now();
         while !past(&format!("{ELSEWHERE} via {FAR}")) || past(&format!("{FAR} dev near0")) {
             let routes = printed("ip route");
-            assert!(began.elapsed() < Duration::from_secs(30), "{routes}");
+            assert!(began.elapsed() < common::LIMIT, "{routes}");
             std::thread::sleep(Duration::from_millis(50));
         }
         succeeded(&finish(weir(&echo("tcp", &tcp)[1..])));

@@ -23,8 +23,6 @@ use weir::tcpip::{
     TcpStream, UdpSocket,
 };
 
-const SOON: Duration = Duration::from_secs(5);
-
 fn is_stack_gone(error: &io::Error) -> bool {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
     matches!(inner, Some(TcpError::StackGone(_)))
@@ -77,9 +75,9 @@ async fn what_was_written_arrives_and_what_peers_send_can_be_read() {
     let (mut client, mut server) = connection(&one, &two).await;
     let data = pattern(50_000);
     client.write_all(&data).await.unwrap();
-    one.close(SOON);
+    one.close(LIMIT);
     // The end stands behind all of it.
-    let got = timeout(SOON, read_all(&mut server)).await.unwrap().unwrap();
+    let got = soon(read_all(&mut server)).await.unwrap();
     assert!(got == data);
     let error = client.write_all(b"more").await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "{error}");
@@ -92,7 +90,7 @@ async fn what_was_written_arrives_and_what_peers_send_can_be_read() {
     assert!(!is_back.load(Ordering::SeqCst));
     server.write_all(b"and an answer").await.unwrap();
     server.shutdown().await.unwrap();
-    timeout(SOON, one.wait_idle()).await.unwrap();
+    soon(one.wait_idle()).await;
     assert!(is_back.load(Ordering::SeqCst), "the device is given back");
     // What had arrived is still there for whoever holds the stream.
     let mut all = Vec::new();
@@ -108,11 +106,11 @@ async fn connections_that_were_let_go_of_say_their_last_words() {
     let data = pattern(50_000);
     client.write_all(&data).await.unwrap();
     drop(client);
-    one.close(SOON);
-    let got = timeout(SOON, read_all(&mut server)).await.unwrap().unwrap();
+    one.close(LIMIT);
+    let got = soon(read_all(&mut server)).await.unwrap();
     assert!(got == data);
     drop(server);
-    timeout(SOON, one.wait_idle()).await.unwrap();
+    soon(one.wait_idle()).await;
     assert!(is_back.load(Ordering::SeqCst));
 }
 
@@ -133,11 +131,11 @@ async fn nothing_new_begins() {
     });
     tokio::time::sleep(Duration::from_millis(20)).await;
     one.close(Duration::from_secs(60));
-    let error = timeout(SOON, early.read_u8()).await.unwrap().unwrap_err();
+    let error = soon(early.read_u8()).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     assert!(is_stack_gone(&accepting.await.unwrap().unwrap_err()));
     assert!(is_stack_gone(&listener.accept().await.unwrap_err()));
-    let error = timeout(SOON, attempt).await.unwrap().unwrap().unwrap_err();
+    let error = soon(attempt).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
     let error = TcpStream::connect(&one, v4(2, 80)).await.unwrap_err();
     assert!(is_stack_gone(&error), "{error}");
@@ -210,17 +208,17 @@ async fn udp_works_on_until_the_end_and_is_told_of_it() {
         UdpSocket::bind(&one, v4(1, 0)).unwrap(),
         UdpSocket::bind(&two, v4(2, 0)).unwrap(),
     );
-    one.close(SOON);
+    one.close(LIMIT);
     assert_eq!(server.read(&mut [0; 10]).await.unwrap(), 0);
     here.send_to(b"still here", there.local_addr().unwrap())
         .await
         .unwrap();
-    let got = timeout(SOON, there.recv_datagram()).await.unwrap().unwrap();
+    let got = soon(there.recv_datagram()).await.unwrap();
     assert_eq!(&got.data[..], b"still here");
     let waiting = tokio::spawn(async move { here.recv_datagram().await });
     drop((client, server));
-    timeout(SOON, one.wait_idle()).await.unwrap();
-    let error = timeout(SOON, waiting).await.unwrap().unwrap().unwrap_err();
+    soon(one.wait_idle()).await;
+    let error = soon(waiting).await.unwrap().unwrap_err();
     assert!(is_stack_gone(&error), "{error}");
 }
 
@@ -236,7 +234,7 @@ async fn an_idle_stack_that_was_not_closed_is_idle_and_goes_on() {
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert!(!waiting.is_finished());
     drop((client, server));
-    timeout(SOON, waiting).await.unwrap().unwrap();
+    soon(waiting).await.unwrap();
     assert!(!is_back.load(Ordering::SeqCst));
     drop(connection(&one, &two).await);
 }

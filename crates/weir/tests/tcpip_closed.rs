@@ -16,8 +16,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use weir::tcpip::{CloseCause, TcpError};
 
-const SOON: Duration = Duration::from_secs(5);
-
 #[tokio::test]
 async fn both_halves_hear_of_a_reset_though_neither_is_used() {
     let (one, two) = pair(plain(1500));
@@ -28,9 +26,9 @@ async fn both_halves_hear_of_a_reset_though_neither_is_used() {
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert!(!reading.is_finished() && !writing.is_finished());
     server.abort();
-    let (why, _read) = timeout(SOON, reading).await.unwrap().unwrap();
+    let (why, _read) = soon(reading).await.unwrap();
     assert_eq!(why, TcpError::Closed(CloseCause::Reset));
-    let (why, _write) = timeout(SOON, writing).await.unwrap().unwrap();
+    let (why, _write) = soon(writing).await.unwrap();
     assert_eq!(why, TcpError::Closed(CloseCause::Reset));
 }
 
@@ -43,7 +41,7 @@ async fn half_an_end_is_none_and_what_came_before_it_can_be_read() {
     let early = timeout(Duration::from_millis(50), client.closed()).await;
     assert!(early.is_err(), "this direction is open: {early:?}");
     client.shutdown().await.unwrap();
-    let why = timeout(SOON, client.closed()).await.unwrap();
+    let why = soon(client.closed()).await;
     assert_eq!(why, TcpError::Closed(CloseCause::Finished));
     // It says so as often as it is asked.
     assert_eq!(client.closed().await, why);
@@ -70,7 +68,7 @@ async fn any_number_of_tasks_may_wait_and_any_may_stop() {
     );
     server.abort();
     for task in waiting {
-        let why = timeout(SOON, task).await.unwrap().unwrap();
+        let why = soon(task).await.unwrap();
         assert_eq!(why, TcpError::Closed(CloseCause::Reset));
     }
 }
@@ -86,6 +84,6 @@ async fn a_stack_whose_device_is_gone_ends_the_wait() {
         .write_all(b"the frame that the device fails at")
         .await
         .unwrap();
-    let why = timeout(SOON, client.closed()).await.unwrap();
+    let why = soon(client.closed()).await;
     assert!(matches!(why, TcpError::StackGone(_)), "{why}");
 }
