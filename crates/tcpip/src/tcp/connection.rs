@@ -126,6 +126,18 @@ pub(super) struct Seen {
     pub(super) rtt: Option<u64>,
 }
 
+impl Seen {
+    /// Nothing so far.
+    fn from(now: Instant) -> Seen {
+        Seen {
+            last_received: now,
+            last_data: now,
+            last_sent: now,
+            ..Seen::default()
+        }
+    }
+}
+
 /// Timers that are not recovery's.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum OwnTimer {
@@ -308,12 +320,7 @@ impl Connection {
                 fast_open: false,
                 cookie: None,
             },
-            seen: Seen {
-                last_received: now,
-                last_data: now,
-                last_sent: now,
-                ..Seen::default()
-            },
+            seen: Seen::from(now),
             told: SeenMetrics::default(),
             urgent: None,
             stray_reset: None,
