@@ -64,9 +64,17 @@ fn socket() -> UdpSocket {
 
 fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
     let mut buffer = vec![0; 65_536];
-    let (length, from) = socket.recv_from(&mut buffer).unwrap();
-    buffer.truncate(length);
-    (buffer, from)
+    loop {
+        match socket.recv_from(&mut buffer) {
+            Ok((length, from)) => {
+                buffer.truncate(length);
+                return (buffer, from);
+            }
+            // A process that was stopped for a while.
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 use weir_lab::{Lab, LabConfig, LinkConfig, Schedule};
 
@@ -162,9 +162,10 @@ async fn a_reset_passes_as_a_reset() {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_a_reset() {
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let to = gone.local_addr().unwrap();
-    drop(gone);
+    // Bound, so that nobody else gets the port, and not listening.
+    let held = TcpSocket::new_v4().unwrap();
+    held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let to = held.local_addr().unwrap();
     let lab = Lab::start(LabConfig::new(to)).await.unwrap();
     let mut client = TcpStream::connect(lab.listening()).await.unwrap();
     let ended = timeout(common::LIMIT, client.read(&mut [0; 1]))

@@ -274,29 +274,31 @@ async fn a_rate_spreads_packets_and_a_full_queue_drops_them() {
     })
     .await;
     let begun = Instant::now();
-    for number in 0..20 {
-        scene.send(&numbered(number)).await;
+    let dropped = || {
+        let link = scene.lab.stats().to_server.link;
+        link.dropped_by(DropReason::Queue)
+    };
+    // However slowly they are sent, more than go out come in at some time.
+    let mut sent = 0;
+    while sent < 20 || dropped() == 0 {
+        scene.send(&numbered(7)).await;
+        sent += 1;
+        scene.until_offered(sent).await;
+        assert!(begun.elapsed() < common::LIMIT, "{sent} sent");
     }
-    scene.until_offered(20).await;
     let forwarded = scene.lab.stats().to_server.link.forwarded;
     for _ in 0..forwarded {
         scene.at_server().await;
     }
     // One in transmission, five in the queue, and one more for each that left while others came.
-    assert!((6..20).contains(&forwarded), "{forwarded}");
+    assert!(forwarded >= 6, "{forwarded}");
     let least = Duration::from_micros(10_240) * u32::try_from(forwarded).unwrap();
     assert!(
         begun.elapsed() >= least,
         "{forwarded}: {:?}",
         begun.elapsed()
     );
-    let dropped = scene
-        .lab
-        .stats()
-        .to_server
-        .link
-        .dropped_by(DropReason::Queue);
-    assert_eq!(dropped, 20 - forwarded);
+    assert_eq!(dropped(), sent - forwarded);
 }
 
 #[tokio::test]
@@ -380,10 +382,13 @@ async fn an_idle_flow_ends_and_a_new_one_begins() {
     let scene = Scene::new(|config| config.idle = Duration::from_millis(40)).await;
     scene.send(b"one").await;
     scene.at_server().await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    scene.send(b"two").await;
-    scene.at_server().await;
-    assert_eq!(scene.lab.stats().flows, 2);
+    let begun = Instant::now();
+    while scene.lab.stats().flows < 2 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        scene.send(b"two").await;
+        scene.at_server().await;
+        assert!(begun.elapsed() < common::LIMIT, "the flow does not end");
+    }
 }
 
 #[tokio::test]

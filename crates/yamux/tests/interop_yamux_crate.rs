@@ -201,7 +201,7 @@ fn pings_measure_the_path_both_ways() {
             .opens(flows);
         let (outcome, _) = meet(driver.closes_after(1), theirs::echo_all);
         let rtt = outcome.stats.rtt.expect("a round trip");
-        assert!(rtt >= delay && rtt < Duration::from_secs(2), "{rtt:?}");
+        assert!(rtt >= delay, "{rtt:?}");
         assert!(outcome.stats.pings_received >= 1, "{outcome:?}");
     }
 }

@@ -9,7 +9,7 @@ use crate::units;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use weir::tunnel::{ClientConfig, ClientError, TunnelClient};
-use weir::{ConnectError, Connection, EcnReport, Endpoint, Identity, Target, Via};
+use weir::{Config, ConnectError, Connection, EcnReport, Endpoint, Identity, Target, Via};
 
 /// A peer that proved its key.
 struct Proved {
@@ -74,7 +74,13 @@ impl Visit<'_> {
         check: &'static str,
         findings: &mut Findings,
     ) -> Option<Endpoint> {
-        let builder = link::builder(via, self.instruments);
+        // The doctor's own limit is the one that counts: this one is beyond it.
+        let beyond = self.limit.saturating_mul(2);
+        let config = Config {
+            handshake_timeout: beyond.clamp(Duration::from_secs(10), Duration::from_secs(86_400)),
+            ..Config::default()
+        };
+        let builder = link::builder(via, self.instruments).config(config);
         let builder = match own {
             Some(identity) => builder.identity(identity),
             None => builder,
