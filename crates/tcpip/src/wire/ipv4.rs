@@ -64,6 +64,10 @@ impl Header {
     /// Appends the header in front of `payload_len` bytes of payload, without options, its checksum
     /// made. A length that does not fit into 16 bits is written as 65,535; callers stay below.
     #[inline]
+    #[allow(
+        clippy::arithmetic_side_effects,
+        reason = "eleven words of 16 bits do not overflow 32"
+    )]
     pub fn write(&self, payload_len: usize, out: &mut Vec<u8>) {
         let total = u16::try_from(payload_len.saturating_add(HEADER_LEN)).unwrap_or(u16::MAX);
         let mut fragment = (self.fragment_offset >> 3) & OFFSET;
