@@ -9,6 +9,8 @@
     reason = "tests"
 )]
 
+#[path = "tcpip_common/inside.rs"]
+mod inside;
 mod tcpip_common;
 
 use std::process::Command;
@@ -17,38 +19,14 @@ use std::time::Duration;
 use tcpip_common::pattern;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net;
-use tokio::time::timeout;
 use weir::tcpip::{Interface, Stack, TcpListener, TcpStream, Tun};
 
-const INSIDE: &str = "WEIR_TEST_INSIDE";
-
-/// Runs `body` as root of a network of its own: starts this program again for the one test, in there.
 fn in_namespace<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> F) {
-    if std::env::var_os(INSIDE).is_some() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let limit = tcpip_common::LIMIT;
-        return runtime.block_on(async { timeout(limit, body()).await.unwrap() });
-    }
-    let check = Command::new("unshare").args(["-Urn", "true"]).output();
-    if !check.is_ok_and(|check| check.status.success()) {
-        println!("not tried: `unshare -Urn` does not work here");
-        return;
-    }
     if Command::new("ping").arg("-V").output().is_err() {
         println!("not tried: there is no `ping` here (iputils-ping)");
         return;
     }
-    let status = Command::new("unshare")
-        .arg("-Urn")
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(INSIDE, "1")
-        .status()
-        .unwrap();
-    assert!(status.success());
+    inside::in_namespace(test, tcpip_common::LIMIT, body);
 }
 
 /// A stack that is 10.7.0.1 and fd07::1 on an Ethernet with the kernel's 10.7.0.2 and fd07::2.

@@ -10,11 +10,12 @@
     reason = "tests"
 )]
 
+#[path = "tcpip_common/inside.rs"]
+mod inside;
 mod tcpip_common;
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::process::Command;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,39 +23,17 @@ use tcpip_common::impaired::Impaired;
 use tcpip_common::*;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net;
-use tokio::time::timeout;
 use weir::tcpip::{
     Capabilities, Device, Frame, Interface, ListenConfig, ReceiveBuf, Stack, TcpListener,
     TcpStream, Tun, TunBuilder, UdpSocket,
 };
 use weir_sim::{EcnTreatment, LinkConfig};
 
-const INSIDE: &str = "WEIR_TEST_INSIDE";
 const MIB: usize = 1 << 20;
 
-/// Runs `body` as root of a network of its own: starts this program again for the one test, in there.
 fn in_namespace<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> F) {
-    if std::env::var_os(INSIDE).is_some() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let limit = Duration::from_secs(if campaign().is_some() { 3600 } else { 300 });
-        return runtime.block_on(async { timeout(limit, body()).await.unwrap() });
-    }
-    let check = Command::new("unshare").args(["-Urn", "true"]).output();
-    if !check.is_ok_and(|check| check.status.success()) {
-        println!("not tried: `unshare -Urn` does not work here");
-        return;
-    }
-    let status = Command::new("unshare")
-        .arg("-Urn")
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(INSIDE, "1")
-        .status()
-        .unwrap();
-    assert!(status.success());
+    let limit = Duration::from_secs(if campaign().is_some() { 3600 } else { 300 });
+    inside::in_namespace(test, limit, body);
 }
 
 /// How many bytes a campaign transfers.

@@ -9,10 +9,12 @@
     reason = "tests"
 )]
 
+#[path = "tcpip_common/inside.rs"]
+mod inside;
+
 use std::future::poll_fn;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::process::Command;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,34 +23,8 @@ use weir::tcpip::{
     Checksum, Device, Frame, InterfaceId, Medium, Offload, ReceiveBuf, SegmentKind, Tap, Tun,
 };
 
-const INSIDE: &str = "WEIR_TEST_INSIDE";
-
-/// Runs `body` as root of a network of its own: starts this program again for the one test, in there.
 fn in_namespace<F: Future<Output = ()>>(test: &str, body: impl FnOnce() -> F) {
-    if std::env::var_os(INSIDE).is_some() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let limit = Duration::from_secs(120);
-        return runtime.block_on(async { timeout(limit, body()).await.unwrap() });
-    }
-    if let Err(error) = weir_os::tun::support() {
-        return println!("not tried: {error}");
-    }
-    let check = Command::new("unshare").args(["-Urn", "true"]).output();
-    if !check.is_ok_and(|check| check.status.success()) {
-        println!("not tried: `unshare -Urn` does not work here");
-        return;
-    }
-    let status = Command::new("unshare")
-        .arg("-Urn")
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(INSIDE, "1")
-        .status()
-        .unwrap();
-    assert!(status.success());
+    inside::in_namespace(test, Duration::from_secs(120), body);
 }
 
 /// A device whose kernel end is 10.7.0.2.
