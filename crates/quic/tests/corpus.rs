@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
+    dead_code,
     reason = "test code"
 )]
 #![allow(
@@ -10,6 +11,8 @@
     reason = "the harness is shared with the fuzz targets"
 )]
 
+#[path = "../../../fuzz/harness/corpus.rs"]
+mod corpus;
 #[path = "../../../fuzz/harness/quic_endpoint.rs"]
 mod quic_endpoint;
 #[path = "../../../fuzz/harness/quic_frames.rs"]
@@ -21,30 +24,14 @@ mod quic_tokens;
 #[path = "../../../fuzz/harness/quic_transport_parameters.rs"]
 mod quic_transport_parameters;
 
-use std::path::Path;
-use weir_core::rng::{Rng, below, between, fill, rng_from_seed};
-
-/// Every file of a target's corpus.
-fn corpus(target: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../fuzz/corpus")
-        .join(target);
-    let mut files: Vec<_> = std::fs::read_dir(&folder)
-        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    files.sort();
-    files
-        .iter()
-        .map(|file| std::fs::read(file).unwrap())
-        .collect()
-}
+use corpus::{corpus, random};
+use weir_core::rng::{Rng, below, between, rng_from_seed};
 
 /// Runs every file, and then `changed` variants of each with some bytes changed.
 fn replay(target: &str, changed: u64, run: fn(&[u8])) -> usize {
     let files = corpus(target);
     let mut rng = rng_from_seed(9);
-    for file in &files {
+    for (_, file) in &files {
         run(file);
         for _ in 0..changed {
             let mut data = file.clone();
@@ -104,16 +91,13 @@ fn c1_c4_c8_corpus_of_endpoints() {
 #[test]
 fn c1_c4_c8_random_bytes() {
     // Q171: what a fuzzer does without its guidance.
-    for seed in 0..200 {
-        let mut rng = rng_from_seed(seed);
-        let mut data = vec![0; usize::try_from(between(&mut rng, 1, 2_000)).unwrap()];
-        fill(&mut rng, &mut data);
-        quic_headers::run(&data);
-        quic_frames::run(&data);
-        quic_transport_parameters::run(&data);
-        quic_endpoint::run(&data);
-        quic_tokens::run(&data);
-    }
+    random(200, 2_000, |data| {
+        quic_headers::run(data);
+        quic_frames::run(data);
+        quic_transport_parameters::run(data);
+        quic_endpoint::run(data);
+        quic_tokens::run(data);
+    });
 }
 
 #[test]

@@ -13,6 +13,8 @@
     reason = "the harness is shared with the fuzz targets"
 )]
 
+#[path = "../../../fuzz/harness/corpus.rs"]
+mod corpus;
 #[path = "../../../fuzz/harness/tcpip_stack.rs"]
 mod tcpip_stack;
 #[path = "../../../fuzz/harness/tcpip_tcp.rs"]
@@ -20,36 +22,7 @@ mod tcpip_tcp;
 #[path = "../../../fuzz/harness/tcpip_wire.rs"]
 mod tcpip_wire;
 
-use std::path::Path;
-use weir_core::rng::{between, fill, rng_from_seed};
-
-/// Runs every file of a target's corpus and says how many there were.
-fn replay(target: &str, run: fn(&[u8])) -> usize {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../fuzz/corpus")
-        .join(target);
-    let mut files: Vec<_> = std::fs::read_dir(&folder)
-        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    files.sort();
-    for file in &files {
-        eprintln!("{}", file.display());
-        run(&std::fs::read(file).unwrap());
-    }
-    files.len()
-}
-
-/// What a fuzzer does without its guidance.
-fn random(seeds: u64, most: u64, run: fn(&[u8])) {
-    for seed in 0..seeds {
-        eprintln!("seed {seed}");
-        let mut rng = rng_from_seed(seed);
-        let mut data = vec![0; usize::try_from(between(&mut rng, 1, most)).unwrap()];
-        fill(&mut rng, &mut data);
-        run(&data);
-    }
-}
+use corpus::{random, replay};
 
 #[test]
 fn c1_corpus_of_headers() {
