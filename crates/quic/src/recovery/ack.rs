@@ -249,12 +249,10 @@ fn take_range<P: PathLookup + ?Sized>(
                 }
             });
         out.steps = out.steps.saturating_add(at.saturating_sub(begin) as u64);
-        let Some((pn, sent_at)) = state.sent.get(last).map(|last| (last.pn, last.sent_at)) else {
+        let last = state.sent.get(last).filter(|_| count > 0);
+        let Some((pn, sent_at)) = last.map(|last| (last.pn, last.sent_at)) else {
             continue;
         };
-        if count == 0 {
-            continue;
-        }
         if let (Some(first_seq), Some(packet)) = (oldest, state.sent.get(newest)) {
             sum.set_acked(first_seq, packet);
             if let Some(recovery) = &mut recovery {
@@ -277,11 +275,17 @@ fn take_range<P: PathLookup + ?Sized>(
         state.acked_sent_at = state.acked_sent_at.max(Some(sent_at));
         out.acked_packets = out.acked_packets.saturating_add(count);
         out.largest_newly_acked = out.largest_newly_acked.max(Some(pn));
-        let size = out.largest_acked_size.filter(|(of, _)| *of == path);
-        let size = size.map_or(0, |(_, size)| size).max(sum.largest_size);
-        out.largest_acked_size = Some((path, size));
+        note_size(out, path, sum.largest_size);
     }
     in_flight
+}
+
+/// Keeps the size of the largest packet that was acknowledged on the path that came last.
+#[inline]
+fn note_size(out: &mut Outcome, path: PathId, size: u16) {
+    let before = out.largest_acked_size.filter(|(of, _)| *of == path);
+    let size = before.map_or(0, |(_, before)| before).max(size);
+    out.largest_acked_size = Some((path, size));
 }
 
 /// Packets in `range` that were declared lost and are acknowledged after all: the declaration was

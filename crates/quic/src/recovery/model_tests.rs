@@ -114,6 +114,56 @@ fn ranges(largest: u64, pairs: &[(u8, u8)]) -> Vec<RangeInclusive<u64>> {
     ranges
 }
 
+/// What an acknowledgement led to.
+enum Detected {
+    /// Nothing was looked for.
+    Nothing,
+    /// The model's next loss time.
+    Lost(Option<Instant>),
+    /// Thresholds were forgotten after they were used: the model knows no more.
+    Persistent,
+}
+
+/// Acknowledges what `pairs` say at both, and compares.
+fn acknowledge(end: &mut End, model: &mut Model, next_pn: u64, pairs: &[(u8, u8)]) -> Detected {
+    let Some(last) = next_pn.checked_sub(1) else {
+        return Detected::Nothing;
+    };
+    let ranges = ranges(last, pairs);
+    if ranges.is_empty() {
+        return Detected::Nothing;
+    }
+    let late = model.lost_before.clone();
+    let covers = |pn: &u64| ranges.iter().any(|range| range.contains(pn));
+    let late: Vec<u64> = late.into_keys().filter(covers).collect();
+    let waited = model.waiting.len();
+    let mut acked = model.acknowledge(&ranges);
+    let news = model.waiting.len() < waited;
+    end.ack(Space::Data, &ranges);
+    let mut found = end.acked();
+    // Ranges come from the top; within one the order is that of sending.
+    acked.sort_unstable();
+    found.sort_unstable();
+    assert_eq!(found, acked);
+    // Remembered for a while: at most what was lost, and never twice.
+    assert!(end.out.spurious <= late.len() as u64);
+    if end.out.spurious > 0 {
+        for pn in late {
+            model.lost_before.remove(&pn);
+        }
+    } else if !news {
+        return Detected::Nothing;
+    }
+    let (delay, threshold) = (end.path().loss_delay(), end.path().packet_threshold());
+    if end.out.persistent_congestion.is_some() {
+        return Detected::Persistent;
+    }
+    let (lost, next) = model.detect(end.now, delay, threshold);
+    assert_eq!(end.lost(), lost);
+    assert_eq!(numbers(&end.out.lost), lost);
+    Detected::Lost(next)
+}
+
 fn run(steps: Vec<Step>) {
     let mut end = End::new(Side::Client);
     end.recovery.on_handshake_confirmed();
@@ -140,46 +190,11 @@ fn run(steps: Vec<Step>) {
             }
             Step::AckOnly => {}
             Step::Pass(millis) => end.pass(u64::from(millis)),
-            Step::Ack(pairs) => {
-                let Some(last) = next_pn.checked_sub(1) else {
-                    continue;
-                };
-                let ranges = ranges(last, &pairs);
-                if ranges.is_empty() {
-                    continue;
-                }
-                let late = model.lost_before.clone();
-                let covers = |pn: &u64| ranges.iter().any(|range| range.contains(pn));
-                let late: Vec<u64> = late.into_keys().filter(covers).collect();
-                let waited = model.waiting.len();
-                let mut acked = model.acknowledge(&ranges);
-                let news = model.waiting.len() < waited;
-                end.ack(Space::Data, &ranges);
-                let mut found = end.acked();
-                // Ranges come from the top; within one the order is that of sending.
-                acked.sort_unstable();
-                found.sort_unstable();
-                assert_eq!(found, acked);
-                // Remembered for a while: at most what was lost, and never twice.
-                assert!(end.out.spurious <= late.len() as u64);
-                if end.out.spurious > 0 {
-                    for pn in late {
-                        model.lost_before.remove(&pn);
-                    }
-                }
-                if news || end.out.spurious > 0 {
-                    let (delay, threshold) =
-                        (end.path().loss_delay(), end.path().packet_threshold());
-                    if end.out.persistent_congestion.is_some() {
-                        // Thresholds were forgotten after they were used.
-                        return;
-                    }
-                    let (lost, next) = model.detect(end.now, delay, threshold);
-                    assert_eq!(end.lost(), lost);
-                    assert_eq!(numbers(&end.out.lost), lost);
-                    loss_time = next;
-                }
-            }
+            Step::Ack(pairs) => match acknowledge(&mut end, &mut model, next_pn, &pairs) {
+                Detected::Nothing => {}
+                Detected::Lost(next) => loss_time = next,
+                Detected::Persistent => return,
+            },
             Step::TimeOut => {
                 end.time_out();
                 let due = timer.filter(|(at, _)| *at <= end.now);

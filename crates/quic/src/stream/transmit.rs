@@ -402,10 +402,8 @@ fn emit(
         return Emitted::Nothing;
     }
     let sent = stream.send.sent();
-    let limit = stream
-        .send
-        .limit()
-        .min(sent.saturating_add(credit.available()));
+    let within_connection = sent.saturating_add(credit.available());
+    let limit = stream.send.limit().min(within_connection);
     let range = match &stream.outgoing {
         Some(out) => out.next_range(limit),
         None => sent..sent,

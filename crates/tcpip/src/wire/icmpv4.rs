@@ -1,6 +1,6 @@
 //! ICMP for IPv4 (RFC 792, RFC 1191, RFC 1122 3.2.2).
 
-use super::{Malformed, checksum};
+use super::{Malformed, checksum, icmp};
 
 /// Bytes of the fixed part of every message.
 pub const HEADER_LEN: usize = 8;
@@ -107,10 +107,7 @@ impl<'a> Message<'a> {
                 id,
                 seq,
                 data,
-            } => {
-                let ([a, b], [c, d]) = (id.to_be_bytes(), seq.to_be_bytes());
-                (if reply { 0 } else { 8 }, 0, [a, b, c, d], data)
-            }
+            } => (if reply { 0 } else { 8 }, 0, icmp::echo(id, seq), data),
             Message::Unreachable { code, mtu, quoted } => {
                 let [high, low] = mtu.to_be_bytes();
                 (3, code, [0, 0, high, low], quoted)
@@ -122,14 +119,11 @@ impl<'a> Message<'a> {
                 quoted,
             } => (12, code, [pointer, 0, 0, 0], quoted),
             Message::Other { kind, code, body } => {
-                out.extend_from_slice(&[kind, code, 0, 0]);
-                out.extend_from_slice(body);
+                icmp::put(out, kind, code, &[], body);
                 return checksum::patch(out, begun, 2, checksum::Sum::new());
             }
         };
-        let [a, b, c, d] = rest;
-        out.extend_from_slice(&[kind, code, 0, 0, a, b, c, d]);
-        out.extend_from_slice(data);
+        icmp::put(out, kind, code, &rest, data);
         checksum::patch(out, begun, 2, checksum::Sum::new());
     }
 }
@@ -155,12 +149,15 @@ pub fn parse(bytes: &[u8]) -> Result<Message<'_>, Malformed> {
     }
     let [kind, code, _, _, a, b, c, d] = *fixed;
     Ok(match kind {
-        0 | 8 if code == 0 => Message::Echo {
-            reply: kind == 0,
-            id: u16::from_be_bytes([a, b]),
-            seq: u16::from_be_bytes([c, d]),
-            data: rest,
-        },
+        0 | 8 if code == 0 => {
+            let (id, seq) = icmp::echoed([a, b, c, d]);
+            Message::Echo {
+                reply: kind == 0,
+                id,
+                seq,
+                data: rest,
+            }
+        }
         3 => Message::Unreachable {
             code,
             mtu: if code == unreachable::FRAGMENTATION_NEEDED {

@@ -2,7 +2,7 @@
 
 use core::net::Ipv6Addr;
 
-use super::{Malformed, checksum, ndp, protocol};
+use super::{Malformed, checksum, icmp, ndp, protocol};
 
 /// Bytes of the fixed part of errors and echoes.
 pub const HEADER_LEN: usize = 8;
@@ -126,19 +126,13 @@ impl<'a> Message<'a> {
                 id,
                 seq,
                 data,
-            } => {
-                let ([a, b], [c, d]) = (id.to_be_bytes(), seq.to_be_bytes());
-                (if reply { 129 } else { 128 }, 0, [a, b, c, d], data)
-            }
+            } => (if reply { 129 } else { 128 }, 0, icmp::echo(id, seq), data),
             Message::Ndp(message) => return message.write(out),
             Message::Other { kind, code, body } => {
-                out.extend_from_slice(&[kind, code, 0, 0]);
-                return out.extend_from_slice(body);
+                return icmp::put(out, kind, code, &[], body);
             }
         };
-        let [a, b, c, d] = rest;
-        out.extend_from_slice(&[kind, code, 0, 0, a, b, c, d]);
-        out.extend_from_slice(data);
+        icmp::put(out, kind, code, &rest, data);
     }
 }
 
@@ -169,10 +163,11 @@ pub fn parse(src: Ipv6Addr, dst: Ipv6Addr, bytes: &[u8]) -> Result<Message<'_>, 
     if !matches!(kind, 1..=4 | 128 | 129) {
         return Ok(Message::Other { kind, code, body });
     }
-    let ([a, b, c, d], rest) = body
+    let (value, rest) = body
         .split_first_chunk::<4>()
         .ok_or(Malformed::Truncated(NAME))?;
-    let value = u32::from_be_bytes([*a, *b, *c, *d]);
+    let (id, seq) = icmp::echoed(*value);
+    let value = u32::from_be_bytes(*value);
     Ok(match kind {
         1 => Message::Unreachable { code, quoted: rest },
         2 => Message::PacketTooBig {
@@ -187,8 +182,8 @@ pub fn parse(src: Ipv6Addr, dst: Ipv6Addr, bytes: &[u8]) -> Result<Message<'_>, 
         },
         _ => Message::Echo {
             reply: kind == 129,
-            id: u16::from_be_bytes([*a, *b]),
-            seq: u16::from_be_bytes([*c, *d]),
+            id,
+            seq,
             data: rest,
         },
     })

@@ -10,7 +10,7 @@ use weir_tcpip::{
     ListenerKey, Medium, ReadError, Segmentation, Stack, TcpKey, TransmitBuf, WriteError,
 };
 
-use super::plan::{Ending, Flow, Offloading, Plan, byte};
+use super::plan::{Ending, Flow, Offloading, Plan, Side, byte};
 use super::watch::Watch;
 use super::wire::{Segment, Wire, cut};
 
@@ -24,6 +24,63 @@ struct Socket {
     saw_end: bool,
     over: bool,
     next_read: Instant,
+}
+
+impl Socket {
+    /// Writes what is left and fits, then ends; whether the connection goes on.
+    fn write(
+        &mut self,
+        stack: &mut Stack,
+        now: Instant,
+        key: TcpKey,
+        wants: &Side,
+        byte: impl Fn(u64) -> u8,
+    ) -> bool {
+        while self.written < wants.bytes {
+            let len = (wants.bytes - self.written).min(wants.write as u64);
+            let bytes: Vec<u8> = (self.written..self.written + len).map(&byte).collect();
+            match stack.tcp_write_slice(now, key, &bytes) {
+                Ok(written) => self.written += written as u64,
+                Err(WriteError::Blocked) => break,
+                Err(_) => return false,
+            }
+        }
+        if self.written == wants.bytes && !self.finished {
+            self.finished = true;
+            stack.tcp_finish(now, key);
+        }
+        true
+    }
+
+    /// Reads what is there and due, and compares; whether the connection goes on, or the place of a wrong byte.
+    fn read(
+        &mut self,
+        stack: &mut Stack,
+        now: Instant,
+        key: TcpKey,
+        wants: &Side,
+        byte: impl Fn(u64) -> u8,
+    ) -> Result<bool, u64> {
+        while now >= self.next_read && !self.saw_end {
+            match stack.tcp_read(now, key, wants.read.0) {
+                Ok(Some(bytes)) => {
+                    for &got in &bytes[..] {
+                        if got != byte(self.read) {
+                            return Err(self.read);
+                        }
+                        self.read += 1;
+                    }
+                    if !wants.read.1.is_zero() {
+                        self.next_read = now + wants.read.1;
+                    }
+                }
+                Ok(None) => self.saw_end = true,
+                Err(ReadError::Blocked) => break,
+                Err(_) => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
 }
 
 struct Host {
@@ -206,46 +263,19 @@ impl Run {
             }
             _ => {}
         }
-        while socket.written < wants.bytes {
-            let len = (wants.bytes - socket.written).min(wants.write as u64);
-            let bytes = socket.written..socket.written + len;
-            let bytes: Vec<u8> = bytes.map(|at| byte(number, side, at)).collect();
-            match stack.tcp_write_slice(now, key, &bytes) {
-                Ok(written) => socket.written += written as u64,
-                Err(WriteError::Blocked) => break,
-                Err(_) => {
-                    stack.tcp_close(now, key);
-                    socket.over = true;
-                    return Ok(());
-                }
-            }
+        if !socket.write(stack, now, key, wants, |at| byte(number, side, at)) {
+            stack.tcp_close(now, key);
+            socket.over = true;
+            return Ok(());
         }
-        if socket.written == wants.bytes && !socket.finished {
-            socket.finished = true;
-            stack.tcp_finish(now, key);
-        }
-        while now >= socket.next_read && !socket.saw_end {
-            match stack.tcp_read(now, key, wants.read.0) {
-                Ok(Some(bytes)) => {
-                    for &got in &bytes[..] {
-                        if got != byte(number, 1 - side, socket.read) {
-                            return Err(format!("flow {number}: byte {} is wrong", socket.read));
-                        }
-                        socket.read += 1;
-                        self.bytes += 1;
-                    }
-                    if !wants.read.1.is_zero() {
-                        socket.next_read = now + wants.read.1;
-                    }
-                }
-                Ok(None) => socket.saw_end = true,
-                Err(ReadError::Blocked) => break,
-                Err(_) => {
-                    stack.tcp_close(now, key);
-                    socket.over = true;
-                    return Ok(());
-                }
-            }
+        let before = socket.read;
+        let goes_on = socket.read(stack, now, key, wants, |at| byte(number, 1 - side, at));
+        self.bytes += socket.read - before;
+        let goes_on = goes_on.map_err(|at| format!("flow {number}: byte {at} is wrong"))?;
+        if !goes_on {
+            stack.tcp_close(now, key);
+            socket.over = true;
+            return Ok(());
         }
         if socket.saw_end && socket.read != peer.bytes && !peer.ending.is_rough() {
             return Err(format!(
