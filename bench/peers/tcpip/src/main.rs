@@ -38,6 +38,9 @@ fn run(args: &Args) -> Result<(), String> {
 }
 
 fn client(args: &Args) -> Result<Outcome, String> {
+    if !args.work.starts_with("memory-") {
+        tun::same_for_all();
+    }
     let done = match args.work.as_str() {
         "receive" => kernel::receive(args),
         "send" => kernel::send(args),

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::Command;
 
-use crate::args::KERNEL;
+use crate::args::{KERNEL, STACK};
 
 /// The device's name: the benchmark has a network namespace to itself.
 const NAME: &str = "bench0";
@@ -88,6 +88,20 @@ impl Tun {
         // SAFETY: one pollfd, and it says one.
         unsafe { libc::poll(&mut poll, 1, millis) };
     }
+}
+
+/// Brings the machine's end into the same state whoever made the device: CUBIC, which a namespace may choose by
+/// route where it may not for everybody, and a queue that is not what limits. Where that is refused, the system's
+/// defaults stay.
+pub fn same_for_all() {
+    let network = STACK.octets();
+    let network = format!("{}.{}.{}.0/24", network[0], network[1], network[2]);
+    let source = KERNEL.to_string();
+    let route = [
+        "route", "replace", &network, "dev", NAME, "src", &source, "congctl", "cubic",
+    ];
+    let _ = ip(&route);
+    let _ = ip(&["link", "set", NAME, "txqueuelen", "10000"]);
 }
 
 fn ip(words: &[&str]) -> io::Result<()> {
