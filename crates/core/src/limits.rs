@@ -35,7 +35,7 @@ pub const FREE_CHUNK_BYTES: usize = 256 * 1024;
 /// ... but never fewer chunks than this ...
 pub const MIN_FREE_CHUNKS: usize = 4;
 /// ... nor more.
-pub const MAX_FREE_CHUNKS: usize = 64;
+pub const MAX_FREE_CHUNKS: usize = 256;
 
 /// Urgencies of a scheduler: 0 to 7 (RFC 9218 section 4.1).
 pub const URGENCIES: usize = 8;

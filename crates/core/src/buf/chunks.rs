@@ -17,8 +17,6 @@ const SMALLEST: usize = 512;
 const CLASSES: usize = 8;
 /// Pages kept for the next hole.
 const MAX_FREE_PAGES: usize = 64;
-/// Chunks looked at for one that nobody refers to any more.
-const PROBES: usize = 2;
 
 /// Bytes of a [`Page`].
 pub(super) const PAGE: usize = 4096;
@@ -144,15 +142,16 @@ impl Chunks {
         let size = wanted.clamp(SMALLEST, LARGEST_CHUNK).next_power_of_two();
         self.in_use = self.in_use.saturating_add(size);
         if let Some(free) = self.free.get_mut(class(size)) {
-            for _ in 0..PROBES {
-                // The last one used is the likeliest to be in the cache.
-                let Some(mut chunk) = free.pop_back() else {
+            // The last one that came back is the likeliest to be in the cache; the first one, where readers
+            // keep what they got for a while, to be theirs no more.
+            for end in [VecDeque::pop_back, VecDeque::pop_front] {
+                let Some(mut chunk): Option<Chunk> = end(free) else {
                     break;
                 };
                 if chunk.reclaim() {
                     return chunk;
                 }
-                free.push_front(chunk);
+                free.push_back(chunk);
             }
         }
         self.allocations = self.allocations.saturating_add(1);
@@ -247,6 +246,31 @@ mod tests {
         drop(slice);
         let (a, b) = (chunks.take(513), chunks.take(1024));
         assert_eq!((chunks.allocations(), a.room(), b.room()), (2, 1024, 1024));
+    }
+
+    #[test]
+    fn chunks_that_are_still_read_do_not_hide_one_that_is_free() {
+        let mut chunks = Chunks::new(1 << 20);
+        let free = chunks.take(1000);
+        let held: Vec<_> = (0..2)
+            .map(|_| {
+                let mut chunk = chunks.take(1000);
+                chunk.fill(&[7; 500]);
+                (chunk.take(500), chunk)
+            })
+            .collect();
+        let allocated = chunks.allocations();
+        chunks.give(free);
+        let slices: Vec<Bytes> = held
+            .into_iter()
+            .map(|(slice, chunk)| {
+                chunks.give(chunk);
+                slice
+            })
+            .collect();
+        chunks.take(1000);
+        assert_eq!(chunks.allocations(), allocated);
+        assert!(slices.iter().all(|slice| slice[..] == [7; 500]));
     }
 
     #[test]
