@@ -385,7 +385,11 @@ impl Tun {
         if self.is_packet_socket {
             return packet::send(&self.fd, parts);
         }
-        nix::sys::uio::writev(&self.fd, parts)?;
+        match parts {
+            // A list of slices costs the kernel a look at each before it begins.
+            [whole] => nix::unistd::write(&self.fd, whole)?,
+            parts => nix::sys::uio::writev(&self.fd, parts)?,
+        };
         Ok(())
     }
 

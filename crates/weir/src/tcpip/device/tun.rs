@@ -296,9 +296,12 @@ impl Port {
     }
 
     fn send_one(&mut self, frame: &Frame<'_>) -> io::Result<()> {
+        let queue = self.queue.get_ref();
+        if !self.has_header && frame.rest.is_empty() {
+            return queue.send(&[IoSlice::new(frame.head)]);
+        }
         let header: [u8; VNET_HEADER_LEN] = vnet::header(&frame.offload);
         let header = if self.has_header { &header[..] } else { &[] };
-        let queue = self.queue.get_ref();
         if frame.rest.is_empty() {
             return queue.send(&[IoSlice::new(header), IoSlice::new(frame.head)]);
         }
