@@ -29,6 +29,9 @@ pub const LARGEST_CHUNK: usize = 64 * 1024;
 /// Pieces written that are smaller than this join the piece before by copy, in bytes: below it a
 /// segment of its own costs more than the copy.
 pub const COPY_BELOW: usize = 1024;
+/// The largest chunk, in bytes, that an empty send buffer keeps for the next message if it is told to
+/// ([`SendBuffer::keep_chunk`](crate::buf::SendBuffer::keep_chunk)).
+pub const KEPT_CHUNK: usize = 2048;
 
 /// How much of each chunk size one connection keeps for its next stream, in bytes, ...
 pub const FREE_CHUNK_BYTES: usize = 256 * 1024;

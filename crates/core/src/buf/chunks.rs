@@ -59,7 +59,9 @@ impl Chunk {
     /// Makes the whole of it free again, if it is empty and nobody refers to it.
     #[inline]
     pub(super) fn reclaim(&mut self) -> bool {
-        self.data.is_empty() && self.data.try_reclaim(self.size)
+        // Most were never split.
+        let is_whole = self.data.capacity() >= self.size;
+        self.data.is_empty() && (is_whole || self.data.try_reclaim(self.size))
     }
 }
 

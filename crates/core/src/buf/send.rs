@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::chunks::{Chunk, Chunks};
-use crate::limits::{COPY_BELOW, LARGEST_CHUNK};
+use crate::limits::{COPY_BELOW, KEPT_CHUNK, LARGEST_CHUNK};
 use crate::ranges::RangeSet;
 
 /// A ring of segments that grew beyond this is not kept when the buffer starts anew.
@@ -45,6 +45,8 @@ pub struct SendBuffer {
     acked: RangeSet,
     /// To be sent again; disjoint from `acked`.
     lost: RangeSet,
+    /// A small chunk stays for the next piece when all is acknowledged.
+    keeps: bool,
 }
 
 #[derive(Debug)]
@@ -115,7 +117,15 @@ impl SendBuffer {
             cursor: 0,
             acked: RangeSet::new(usize::MAX),
             lost: RangeSet::new(usize::MAX),
+            keeps: false,
         }
+    }
+
+    /// From here on a chunk of small pieces stays when all is acknowledged, if it is no larger than
+    /// [`KEPT_CHUNK`]: who writes a message at a time fills the same one again and again. The owner has
+    /// to [`restart`](SendBuffer::restart) the buffer before he drops it, and when it falls idle.
+    pub fn keep_chunk(&mut self) {
+        self.keeps = true;
     }
 
     /// Forgets everything and starts anew at the offset `start`; chunks go back to `chunks`, and
@@ -195,8 +205,8 @@ impl SendBuffer {
     }
 
     /// Appends a copy of `data`.
+    #[inline]
     pub fn append_slice(&mut self, mut data: &[u8], chunks: &mut Chunks) {
-        self.reopen();
         if let Some(Segment {
             data: Data::Filled(chunk),
             ..
@@ -206,6 +216,16 @@ impl SendBuffer {
             let filled = data.len().saturating_sub(rest.len());
             self.end = self.end.saturating_add(filled as u64);
             data = rest;
+        }
+        if !data.is_empty() {
+            self.append_to_new(data, chunks);
+        }
+    }
+
+    /// Appends a copy of `data`, for which there is no chunk, or none that is open.
+    fn append_to_new(&mut self, mut data: &[u8], chunks: &mut Chunks) {
+        if self.reopen() {
+            return self.append_slice(data, chunks);
         }
         while !data.is_empty() {
             // In proportion to what waits, so that a few bytes do not hold a large chunk.
@@ -223,20 +243,21 @@ impl SendBuffer {
         }
     }
 
-    /// The room that is left in the last chunk, if that was shared, becomes a segment of its own.
-    fn reopen(&mut self) {
+    /// The room that is left in the last chunk, if that was shared, becomes a segment of its own. True
+    /// when there was such room.
+    fn reopen(&mut self) -> bool {
         let start = self.end;
-        let Some(last) = self.segments.back_mut() else {
-            return;
-        };
-        if let Data::Frozen(bytes, chunk) = &mut last.data
+        if let Some(last) = self.segments.back_mut()
+            && let Data::Frozen(bytes, chunk) = &mut last.data
             && chunk.room() > 0
         {
             let (bytes, chunk) = (std::mem::take(bytes), std::mem::take(chunk));
             last.data = Data::Shared(bytes);
             let data = Data::Filled(chunk);
             self.segments.push_back(Segment { start, data });
+            return true;
         }
+        false
     }
 
     /// What is to be sent next: lost bytes first, the lowest first; then bytes never sent, those
@@ -263,6 +284,19 @@ impl SendBuffer {
     /// acknowledged and let go. A copy that goes on where the last one ended searches for nothing.
     #[inline]
     pub fn copy_range(&mut self, range: Range<u64>, out: &mut Vec<u8>) {
+        // Nearly always within the segment that the last copy ended in.
+        if let Some(segment) = self.segments.get(self.cursor)
+            && let Some(from) = range.start.checked_sub(segment.start)
+            && let Some(to) = range.end.checked_sub(segment.start)
+            && let Some(part) = segment.bytes().get(from as usize..to as usize)
+        {
+            out.extend_from_slice(part);
+        } else {
+            self.copy_pieces(range, out);
+        }
+    }
+
+    fn copy_pieces(&mut self, range: Range<u64>, out: &mut Vec<u8>) {
         let mut start = range.start;
         let mut at = self.segment_of(start);
         while start < range.end
@@ -338,12 +372,32 @@ impl SendBuffer {
         }
         while let Some(segment) = self.segments.front()
             && segment.end() <= self.base
-            && let Some(segment) = self.segments.pop_front()
         {
-            self.cursor = self.cursor.saturating_sub(1);
-            free(segment, chunks);
+            if self.keeps && self.keep_last(chunks) {
+                break;
+            }
+            if let Some(segment) = self.segments.pop_front() {
+                self.cursor = self.cursor.saturating_sub(1);
+                free(segment, chunks);
+            }
         }
         self.base.saturating_sub(before)
+    }
+
+    /// Empties the only segment and keeps its chunk, if that is small and there are not too many.
+    #[inline]
+    fn keep_last(&mut self, chunks: &Chunks) -> bool {
+        if self.segments.len() == 1
+            && let Some(segment) = self.segments.front_mut()
+            && let Data::Filled(chunk) = &mut segment.data
+            && chunk.size() <= KEPT_CHUNK
+            && !chunks.is_crowded()
+        {
+            chunk.data.clear();
+            segment.start = self.end;
+            return true;
+        }
+        false
     }
 
     /// `range` was lost: what of it is not acknowledged is to be sent again.
@@ -373,13 +427,22 @@ impl SendBuffer {
     /// The index of the segment that has the byte at `offset`.
     #[inline]
     fn segment_of(&self, offset: u64) -> usize {
-        for at in [self.cursor, self.cursor.saturating_add(1)] {
-            if let Some(segment) = self.segments.get(at)
-                && segment.start <= offset
-                && offset < segment.end()
-            {
-                return at;
-            }
+        if self.is_in(self.cursor, offset) {
+            return self.cursor;
+        }
+        self.search(offset)
+    }
+
+    #[inline]
+    fn is_in(&self, at: usize, offset: u64) -> bool {
+        let segment = self.segments.get(at);
+        segment.is_some_and(|segment| segment.start <= offset && offset < segment.end())
+    }
+
+    fn search(&self, offset: u64) -> usize {
+        let next = self.cursor.saturating_add(1);
+        if self.is_in(next, offset) {
+            return next;
         }
         self.segments
             .partition_point(|segment| segment.end() <= offset)
@@ -393,189 +456,4 @@ fn free(segment: Segment, chunks: &mut Chunks) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn copied(buffer: &mut SendBuffer, range: Range<u64>) -> Vec<u8> {
-        let mut out = Vec::new();
-        buffer.copy_range(range, &mut out);
-        out
-    }
-
-    fn send(buffer: &mut SendBuffer, max: u64) -> Range<u64> {
-        let range = buffer.next_range(u64::MAX);
-        let range = range.start..range.end.min(range.start.saturating_add(max));
-        buffer.on_sent(&range);
-        range
-    }
-
-    #[test]
-    fn bytes_are_copied_from_any_offset_across_segments() {
-        let mut chunks = Chunks::new(1 << 20);
-        let mut buffer = SendBuffer::new(100);
-        buffer.append(Bytes::from_static(b"one "), &mut chunks);
-        buffer.append(Bytes::from_static(b"two "), &mut chunks);
-        buffer.append_slice(b"three ", &mut chunks);
-        buffer.append(Bytes::from(vec![b'x'; 5000]), &mut chunks);
-        buffer.append(Bytes::from_static(b" end"), &mut chunks);
-        assert_eq!((buffer.end(), buffer.segments.len()), (5118, 4));
-        assert_eq!(copied(&mut buffer, 100..114), b"one two three ");
-        assert_eq!(copied(&mut buffer, 5112..5118), b"xx end");
-        assert_eq!(copied(&mut buffer, 103..109), b" two t");
-        assert_eq!(copied(&mut buffer, 5117..6000), b"d");
-        assert!(copied(&mut buffer, 99..6000).is_empty());
-    }
-
-    #[test]
-    fn small_pieces_share_chunks_that_come_back() {
-        let mut chunks = Chunks::new(1 << 20);
-        let mut buffer = SendBuffer::default();
-        for _ in 0..100 {
-            for _ in 0..1000 {
-                buffer.append(Bytes::from_static(b"0123456789"), &mut chunks);
-            }
-            assert!(buffer.segments.len() < 12, "{buffer:?}");
-            while buffer.unsent() > 0 {
-                let range = send(&mut buffer, 1200);
-                buffer.on_acked(range, &mut chunks);
-            }
-        }
-        assert!(chunks.allocations() < 12 && chunks.in_use() == 0);
-        assert_eq!((buffer.base(), buffer.is_empty()), (1_000_000, true));
-    }
-
-    // RFC 9000 13.3: lost data is sent again, lost data first.
-    #[test]
-    fn the_lost_goes_first_and_only_what_is_missing() {
-        let mut chunks = Chunks::new(1 << 20);
-        let mut buffer = SendBuffer::default();
-        buffer.append_slice(&[1; 100], &mut chunks);
-        let sent: Vec<_> = (0..5).map(|_| send(&mut buffer, 10)).collect();
-        assert_eq!(sent[4], 40..50);
-        assert_eq!(buffer.on_acked(20..30, &mut chunks), 0);
-        buffer.on_lost(10..40);
-        assert_eq!(send(&mut buffer, 100), 10..20);
-        assert_eq!(send(&mut buffer, 4), 30..34);
-        // The acknowledgement of what had been given up comes late.
-        assert_eq!(buffer.on_acked(30..40, &mut chunks), 0);
-        assert_eq!(send(&mut buffer, 10), 50..60);
-        assert_eq!(buffer.on_acked(0..10, &mut chunks), 10);
-        assert_eq!(buffer.on_acked(10..20, &mut chunks), 30);
-        assert_eq!((buffer.base(), buffer.len_unacked()), (40, 60));
-        buffer.reset_all_unacked();
-        assert_eq!(buffer.next_range(u64::MAX), 40..60);
-    }
-
-    #[test]
-    fn new_bytes_stop_at_the_limit_and_lost_ones_do_not() {
-        let mut chunks = Chunks::new(1 << 20);
-        let mut buffer = SendBuffer::default();
-        buffer.append_slice(&[1; 100], &mut chunks);
-        assert_eq!(buffer.next_range(30), 0..30);
-        buffer.on_sent(&(0..30));
-        assert!(buffer.next_range(30).is_empty() && buffer.next_range(10).is_empty());
-        buffer.on_lost(0..30);
-        assert_eq!(buffer.next_range(10), 0..30);
-    }
-
-    fn shared(buffer: &mut SendBuffer, range: Range<u64>) -> Vec<u8> {
-        let mut out = Vec::new();
-        buffer.share_range(range, &mut out);
-        out.concat()
-    }
-
-    #[test]
-    fn what_is_shared_is_what_would_be_copied() {
-        let mut chunks = Chunks::new(1 << 20);
-        let mut buffer = SendBuffer::new(100);
-        buffer.append(Bytes::from_static(b"one "), &mut chunks);
-        buffer.append_slice(b"two three ", &mut chunks);
-        buffer.append(Bytes::from(vec![b'x'; 5000]), &mut chunks);
-        buffer.append(Bytes::from_static(b" end"), &mut chunks);
-        for range in [
-            100..5118,
-            103..109,
-            104..114,
-            113..115,
-            5117..6000,
-            99..6000,
-            7000..7001,
-        ] {
-            let copy = copied(&mut buffer, range.clone());
-            assert_eq!(shared(&mut buffer, range.clone()), copy, "{range:?}");
-        }
-        // Writing goes on, in the room that the last chunk has.
-        let allocations = chunks.allocations();
-        buffer.append(Bytes::from_static(b" more"), &mut chunks);
-        assert_eq!(chunks.allocations(), allocations);
-        assert_eq!(copied(&mut buffer, 5112..6000), b"xx end more");
-        assert_eq!(shared(&mut buffer, 5112..6000), b"xx end more");
-    }
-
-    #[test]
-    fn a_large_piece_is_shared_as_it_came() {
-        let mut chunks = Chunks::new(1 << 20);
-        let mut buffer = SendBuffer::default();
-        let piece = Bytes::from(vec![1; 10_000]);
-        buffer.append(piece.clone(), &mut chunks);
-        let mut out = Vec::new();
-        buffer.share_range(100..9_000, &mut out);
-        assert_eq!(out[0].as_ptr(), piece[100..].as_ptr());
-    }
-
-    #[test]
-    fn shared_chunks_come_back_when_acknowledged_and_dropped() {
-        let mut chunks = Chunks::new(1 << 20);
-        let mut buffer = SendBuffer::default();
-        let mut before = 0;
-        for round in 0..50 {
-            for _ in 0..64 {
-                buffer.append_slice(&[round; 1000], &mut chunks);
-            }
-            let mut out = Vec::new();
-            while buffer.unsent() > 0 {
-                let range = buffer.next_range(u64::MAX);
-                let range = range.start..range.end.min(range.start + 20_000);
-                buffer.on_sent(&range);
-                buffer.share_range(range, &mut out);
-            }
-            let bytes: usize = out.iter().map(Bytes::len).sum();
-            assert!(bytes == 64_000 && out.iter().flatten().all(|&byte| byte == round));
-            // The device holds on to what the peer has acknowledged already.
-            buffer.on_acked(buffer.base()..buffer.next(), &mut chunks);
-            assert_eq!(chunks.in_use(), 0);
-            assert!(out.iter().flatten().all(|&byte| byte == round));
-            if round == 2 {
-                before = chunks.allocations();
-            }
-        }
-        assert_eq!(chunks.allocations(), before);
-    }
-
-    #[test]
-    fn what_was_never_sent_cannot_be_acknowledged() {
-        let mut chunks = Chunks::new(1 << 20);
-        let mut buffer = SendBuffer::default();
-        buffer.append_slice(&[1; 100], &mut chunks);
-        buffer.on_sent(&(0..10));
-        assert_eq!(buffer.on_acked(0..100, &mut chunks), 10);
-        buffer.on_lost(0..100);
-        assert_eq!((buffer.has_lost(), buffer.unsent()), (false, 90));
-    }
-
-    #[test]
-    fn rewinding_sends_all_that_is_kept_as_new() {
-        let mut chunks = Chunks::new(1 << 20);
-        let mut buffer = SendBuffer::default();
-        buffer.append_slice(b"early data", &mut chunks);
-        buffer.on_sent(&(0..10));
-        buffer.on_lost(3..5);
-        buffer.rewind();
-        assert_eq!((buffer.next_range(4), buffer.unsent()), (0..4, 10));
-        buffer.restart(7, &mut chunks);
-        assert_eq!(
-            (buffer.end(), buffer.is_empty(), chunks.in_use()),
-            (7, true, 0)
-        );
-    }
-}
+mod tests;

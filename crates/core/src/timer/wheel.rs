@@ -34,6 +34,8 @@ pub struct Wheel<K> {
     /// Ticks up to which everything was moved to the due list.
     elapsed: u64,
     tick_nanos: u64,
+    /// What [`next`](Wheel::next) answers: it is asked far more often than anything changes.
+    next: Instant,
 }
 
 struct Entry<K> {
@@ -55,16 +57,19 @@ impl<K> Wheel<K> {
             occupied: [0; LEVELS],
             elapsed: now.as_nanos() / tick_nanos,
             tick_nanos,
+            next: Instant::MAX,
         }
     }
 
     /// How many timers are set.
+    #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// True when none is set.
+    #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -80,6 +85,7 @@ impl<K> Wheel<K> {
             previous: NONE,
         });
         self.link(key.index, self.list_for(self.tick_of(at)));
+        self.find_next();
         key
     }
 
@@ -89,6 +95,7 @@ impl<K> Wheel<K> {
             return None;
         }
         self.unlink(key.index);
+        self.find_next();
         self.entries.remove(key).map(|entry| entry.value)
     }
 
@@ -102,6 +109,7 @@ impl<K> Wheel<K> {
             entry.at = at;
         }
         self.link(key.index, self.list_for(self.tick_of(at)));
+        self.find_next();
         true
     }
 
@@ -114,17 +122,30 @@ impl<K> Wheel<K> {
     /// When to call [`pop_expired`](Wheel::pop_expired) next; `None` when no timer is set. For a
     /// timer that is far off it may be earlier than that timer: then nothing goes off, and the
     /// answer becomes more exact.
+    #[inline]
     #[must_use]
     pub fn next(&self) -> Option<Instant> {
-        if self.head(DUE) != NONE {
-            return Some(self.instant_of(self.elapsed));
-        }
-        let (_, tick) = self.next_slot()?;
-        Some(self.instant_of(tick))
+        (!self.is_empty()).then_some(self.next)
+    }
+
+    /// Something changed: when the next is to go off.
+    fn find_next(&mut self) {
+        let tick = if self.head(DUE) != NONE {
+            Some(self.elapsed)
+        } else {
+            self.next_slot().map(|(_, tick)| tick)
+        };
+        self.next = tick.map_or(Instant::MAX, |tick| self.instant_of(tick));
     }
 
     /// Takes a timer that is due by `now`, with the time that it was set to.
     pub fn pop_expired(&mut self, now: Instant) -> Option<(Instant, K)> {
+        let popped = self.pop(now);
+        self.find_next();
+        popped
+    }
+
+    fn pop(&mut self, now: Instant) -> Option<(Instant, K)> {
         let now = now.as_nanos() / self.tick_nanos;
         while self.head(DUE) == NONE {
             match self.next_slot() {

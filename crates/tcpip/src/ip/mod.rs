@@ -209,6 +209,7 @@ impl Ip {
     }
 
     /// When [`handle_timeout`](Ip::handle_timeout) is to be called next, and why.
+    #[inline]
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, IpTimer)> {
         if !self.loopback.is_empty() {
             return Some((Instant::ZERO, IpTimer::Loopback));

@@ -115,8 +115,14 @@ impl Ip {
             };
             header.write(&mut out.data);
         }
-        count(&mut self.counters.out_requests);
+        self.count_request();
         Some(begun)
+    }
+
+    /// A packet like the last plain one was written.
+    #[inline]
+    pub(crate) fn count_request(&mut self) {
+        count(&mut self.counters.out_requests);
     }
 
     /// RFC 6864 section 4: a packet that cannot be fragmented needs no identification (T80, T155).

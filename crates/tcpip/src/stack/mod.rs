@@ -187,15 +187,17 @@ impl Stack {
     /// When [`handle_timeout`](Stack::handle_timeout) is to be called next at the latest, and why. It may
     /// be earlier than anything is due: then the call does nothing and the answer becomes more exact.
     /// To be asked when [`poll_transmit`](Stack::poll_transmit) has nothing more to give.
+    #[inline]
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
         let internet = self.ip.poll_timeout();
         let internet = internet.map(|(at, _)| (at, Timer::Internet));
         let connection = self.tcp.poll_timeout().map(|at| (at, Timer::Connection));
-        internet
-            .into_iter()
-            .chain(connection)
-            .min_by_key(|(at, _)| *at)
+        match (internet, connection) {
+            (Some(internet), Some(connection)) if connection.0 < internet.0 => Some(connection),
+            (None, connection) => connection,
+            (internet, _) => internet,
+        }
     }
 
     /// The next piece of news.

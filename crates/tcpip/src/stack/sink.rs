@@ -14,7 +14,7 @@ use crate::tcp::interface::SegmentSink;
 use crate::transmit::TransmitBuf;
 use crate::wire::checksum::{self, Sum};
 use crate::wire::protocol;
-use crate::wire::tcp::{CHECKSUM_OFFSET, Header};
+use crate::wire::tcp::{CHECKSUM_OFFSET, Flags, Header, SEQUENCE_OFFSET};
 
 /// Between whom, which way.
 #[derive(Copy, Clone, Debug)]
@@ -65,26 +65,23 @@ impl<'a> Sink<'a> {
     }
 
     /// One segment whose frame is nothing but headers and data, written in one go: what nearly all are.
-    /// False when it is not: [`packet`](Sink::packet) deals with the rest.
+    /// `None` when it is not: [`packet`](Sink::packet) deals with the rest.
     #[inline]
     fn plain(
         &mut self,
         header: &Header,
         ecn: Ecn,
         data: Option<(&mut SendBuffer, Range<u64>)>,
-    ) -> bool {
+    ) -> Option<Written> {
         let header_len = header.len();
         let payload = data.as_ref().map_or(0, |(_, range)| length(range));
         let transport_len = header_len.saturating_add(payload);
-        let (src, dst) = (self.wire.local, self.wire.remote);
-        let Some(begun) = self
+        let ends = (self.wire.local, self.wire.remote);
+        let begun = self
             .ip
-            .begin_plain(self.out, self.wire.route, (src, dst), transport_len)
-        else {
-            return false;
-        };
+            .begin_plain(self.out, self.wire.route, ends, transport_len)?;
         let head = Plain {
-            ends: (src, dst),
+            ends,
             protocol: protocol::TCP,
             dscp_ecn: self.wire.dscp << 2 | ecn.bits(),
             hop_limit: self.wire.hop_limit,
@@ -97,22 +94,64 @@ impl<'a> Sink<'a> {
             send.copy_range(range, &mut self.out.data);
         }
         let len = u32::try_from(transport_len).unwrap_or(u32::MAX);
-        let pseudo = checksum::pseudo(src, dst, protocol::TCP, len);
-        let at = usize::from(CHECKSUM_OFFSET);
-        let interface = self.wire.route.interface;
+        let written = Written {
+            begun,
+            transport,
+            header_len,
+            payload,
+            flags: header.flags,
+            pseudo: checksum::pseudo(ends.0, ends.1, protocol::TCP, len),
+        };
+        if self.partial {
+            let at = transport.saturating_add(usize::from(CHECKSUM_OFFSET));
+            write_at(&mut self.out.data, at, written.pseudo.fold().to_be_bytes());
+        }
+        self.finish(&written);
+        Some(written)
+    }
+
+    /// A segment like the one `before` but for its sequence number and its data: the headers are those.
+    #[inline]
+    fn follow(
+        &mut self,
+        before: &mut Written,
+        header: &Header,
+        (send, range): (&mut SendBuffer, Range<u64>),
+    ) {
+        let data = &mut self.out.data;
+        let begun = data.len();
+        let head = before.transport.saturating_add(before.header_len);
+        data.extend_from_within(before.begun..head.min(begun));
+        let moved = begun.saturating_sub(before.begun);
+        before.begun = begun;
+        before.transport = before.transport.saturating_add(moved);
+        let at = |offset: u16| before.transport.saturating_add(usize::from(offset));
+        write_at(data, at(SEQUENCE_OFFSET), header.seq.to_be_bytes());
+        if !self.partial {
+            write_at(data, at(CHECKSUM_OFFSET), [0; 2]);
+        }
+        send.copy_range(range, data);
+        self.ip.count_request();
+        self.finish(before);
+    }
+
+    /// Ends a frame: its checksum is made, unless the device does that.
+    #[inline]
+    fn finish(&mut self, written: &Written) {
         let mut offload = Offload::default();
         if self.partial {
-            write_sum(&mut self.out.data, transport.saturating_add(at), pseudo);
             offload.checksum = Checksum::Partial {
-                start: transport.saturating_sub(begun) as u16,
+                start: written.transport.saturating_sub(written.begun) as u16,
                 offset: CHECKSUM_OFFSET,
             };
         } else {
-            checksum::patch(&mut self.out.data, transport, at, pseudo);
+            let at = usize::from(CHECKSUM_OFFSET);
+            checksum::patch(&mut self.out.data, written.transport, at, written.pseudo);
         }
-        self.out.finish_whole(begun, interface, offload);
-        self.left = self.left.saturating_sub(transport_len);
-        true
+        let interface = self.wire.route.interface;
+        self.out.finish_whole(written.begun, interface, offload);
+        let sent = written.header_len.saturating_add(written.payload);
+        self.left = self.left.saturating_sub(sent);
     }
 
     /// One packet: one segment, or a super-segment that the device cuts into pieces of `cut` bytes.
@@ -164,6 +203,22 @@ impl<'a> Sink<'a> {
         self.left = self.left.saturating_sub(transport_len);
     }
 
+    /// Segments of `size` bytes each, cut by the device or here.
+    fn super_segment(
+        &mut self,
+        header: &Header,
+        ecn: Ecn,
+        size: u16,
+        send: &mut SendBuffer,
+        range: Range<u64>,
+    ) {
+        if length(&range) <= self.offload {
+            self.packet(header, ecn, Some(size), Some((send, range)));
+        } else {
+            self.cut(header, ecn, size.max(1), send, range);
+        }
+    }
+
     /// Segments of `size` bytes each, cut here.
     fn cut(
         &mut self,
@@ -173,12 +228,35 @@ impl<'a> Sink<'a> {
         send: &mut SendBuffer,
         range: Range<u64>,
     ) {
+        let mut before: Option<Written> = None;
         for (header, part) in TcpCuts::new(header, range, size) {
-            if !self.plain(&header, ecn, Some((&mut *send, part.clone()))) {
+            let like = |it: &&mut Written| {
+                it.payload == length(&part) && it.flags == header.flags && header.urgent == 0
+            };
+            if let Some(before) = before.as_mut().filter(like) {
+                self.follow(before, &header, (&mut *send, part));
+                continue;
+            }
+            before = self.plain(&header, ecn, Some((&mut *send, part.clone())));
+            if before.is_none() {
                 self.packet(&header, ecn, None, Some((&mut *send, part)));
             }
         }
     }
+}
+
+/// A frame just written, all head.
+#[derive(Copy, Clone, Debug)]
+struct Written {
+    /// Where it begins in the batch.
+    begun: usize,
+    /// Where its TCP header does.
+    transport: usize,
+    header_len: usize,
+    payload: usize,
+    flags: Flags,
+    /// The sum of its pseudo-header.
+    pseudo: Sum,
 }
 
 impl SegmentSink for Sink<'_> {
@@ -203,21 +281,18 @@ impl SegmentSink for Sink<'_> {
         size: u16,
         data: Option<(&mut SendBuffer, Range<u64>)>,
     ) {
-        let Some((send, range)) = data else {
-            if !self.plain(header, ecn, None) {
-                self.packet(header, ecn, None, None);
+        let payload = data.as_ref().map_or(0, |(_, range)| length(range));
+        match data {
+            Some((send, range)) if payload > usize::from(size) => {
+                self.super_segment(header, ecn, size, send, range);
             }
-            return;
-        };
-        let payload = length(&range);
-        if payload <= usize::from(size) {
-            if !self.plain(header, ecn, Some((send, range.clone()))) {
-                self.packet(header, ecn, None, Some((send, range)));
+            mut data => {
+                let again = data.as_mut();
+                let again = again.map(|(send, range)| (&mut **send, range.clone()));
+                if self.plain(header, ecn, again).is_none() {
+                    self.packet(header, ecn, None, data);
+                }
             }
-        } else if payload <= self.offload {
-            self.packet(header, ecn, Some(size), Some((send, range)));
-        } else {
-            self.cut(header, ecn, size.max(1), send, range);
         }
     }
 }
@@ -268,18 +343,18 @@ fn fill(
     }
     let at = usize::from(CHECKSUM_OFFSET);
     if how.partial {
-        write_sum(&mut out.data, begun.saturating_add(at), pseudo);
+        let at = begun.saturating_add(at);
+        write_at(&mut out.data, at, pseudo.fold().to_be_bytes());
     } else {
         checksum::patch(&mut out.data, begun, at, pseudo);
     }
 }
 
-/// Puts a sum that the device completes into the checksum field at `at`.
+/// Puts a field at `at` over what was written there.
 #[inline]
-fn write_sum(out: &mut [u8], at: usize, sum: Sum) {
-    let field = out.get_mut(at..).and_then(<[u8]>::first_chunk_mut);
-    if let Some(field) = field {
-        *field = sum.fold().to_be_bytes();
+fn write_at<const N: usize>(out: &mut [u8], at: usize, field: [u8; N]) {
+    if let Some(place) = out.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
+        *place = field;
     }
 }
 

@@ -84,7 +84,7 @@ impl Connection {
     fn tune_send_buffer(&mut self) {
         let config = &self.config.send_buffer;
         if self.send.limit < config.max {
-            let window = self.recovery.stats().window;
+            let window = self.recovery.congestion_window();
             let limit = window.saturating_mul(2).min(config.max);
             self.send.limit = self.send.limit.max(limit);
         }

@@ -1,5 +1,9 @@
 //! Headers, and what is remembered of each segment that goes out.
 
+use core::ops::Range;
+
+use weir_core::time::nanos;
+
 use super::connection::{Connection, OwnTimer};
 use super::interface::{Context, SegmentSink};
 use super::recovery::Sent;
@@ -18,7 +22,29 @@ impl Connection {
         piece: Piece,
         size: u16,
     ) {
-        let Piece { range, fin, kind } = piece;
+        self.emit(cx, sink, piece.range, (piece.fin, piece.kind), size);
+    }
+
+    /// The same for new data of at most one segment: of what has to be asked of a piece little is left.
+    pub(super) fn emit_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut impl SegmentSink,
+        range: Range<u64>,
+        size: u16,
+    ) {
+        self.emit(cx, sink, range, (false, Sent::New), size);
+    }
+
+    #[inline(always)]
+    fn emit(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut impl SegmentSink,
+        range: Range<u64>,
+        (fin, kind): (bool, Sent),
+        size: u16,
+    ) {
         let len = range.end.saturating_sub(range.start);
         // A probe may repeat what was sent before.
         let is_new = range.end > self.send.buffer.next() || (fin && !self.send.fin_sent());
@@ -46,13 +72,17 @@ impl Connection {
         self.recovery
             .on_sent(cx.now, range.start..behind, kind, u32::from(size));
         self.send.nxt = self.send.nxt.max(behind);
-        if is_new && len.checked_rem(u64::from(size)).unwrap_or(0) != 0 {
+        // Most are one segment: no division for them.
+        let (segments, last) = match u64::from(size.max(1)) {
+            size if len <= size => (1, len),
+            size => (len.div_ceil(size), len.checked_rem(size).unwrap_or(0)),
+        };
+        if is_new && last != 0 && last != u64::from(size) {
             self.send.small_end = range.end;
         }
         if fin && kind != Sent::WindowProbe {
             self.send.fin_again = false;
         }
-        let segments = len.div_ceil(u64::from(size.max(1))).max(1);
         self.note_sent(cx, len, segments, is_new);
         let trigger = self.trigger(cx, kind);
         let going = Going {
@@ -75,27 +105,28 @@ impl Connection {
         self.count_sent(cx, segments, !is_new);
         if len > 0 && is_new {
             let count = &mut self.seen.data_segments_out;
-            *count = count.saturating_add(segments);
+            *count = count.wrapping_add(segments);
             let count = &mut cx.counters.tcp_orig_data_sent;
-            *count = count.saturating_add(segments);
-            let since = cx.now.saturating_duration_since(self.seen.last_data);
-            let answers = self.seen.data_segments_in > 0 && since < self.config.delayed_ack;
-            self.acking.interactive |= answers;
+            *count = count.wrapping_add(segments);
+            if !self.acking.interactive && self.seen.data_segments_in > 0 {
+                let since = cx.now.nanos_since(self.seen.last_data);
+                self.acking.interactive = since < nanos(self.config.delayed_ack);
+            }
             self.seen.last_sent = cx.now;
         }
     }
 
-    /// Counts segments that go out.
+    /// Counts segments that go out. (2^64 of them are not reached: no need to saturate.)
     #[inline]
     pub(super) fn count_sent(&mut self, cx: &mut Context<'_>, segments: u64, again: bool) {
-        self.seen.segments_out = self.seen.segments_out.saturating_add(segments);
+        self.seen.segments_out = self.seen.segments_out.wrapping_add(segments);
         if again {
-            self.seen.retransmissions = self.seen.retransmissions.saturating_add(segments);
+            self.seen.retransmissions = self.seen.retransmissions.wrapping_add(segments);
             let count = &mut cx.counters.retrans_segs;
-            *count = count.saturating_add(segments);
+            *count = count.wrapping_add(segments);
         } else {
             let count = &mut cx.counters.out_segs;
-            *count = count.saturating_add(segments);
+            *count = count.wrapping_add(segments);
         }
     }
 

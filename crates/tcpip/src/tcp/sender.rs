@@ -64,9 +64,12 @@ impl Sender {
         }
     }
 
-    /// An empty buffer whose first byte has the offset `start`.
+    /// An empty buffer whose first byte has the offset `start`. It keeps the chunk of a small message for
+    /// the next one; [`sleep`](super::connection::Connection::sleep) and `release` give it back.
     pub(super) fn buffer_at(start: u64) -> SendBuffer {
-        SendBuffer::new(start)
+        let mut buffer = SendBuffer::new(start);
+        buffer.keep_chunk();
+        buffer
     }
 
     /// SND.WND: how far the peer's window reaches from the first byte not acknowledged.

@@ -99,10 +99,17 @@ impl Connection {
     }
 
     /// Why data goes out, if it is not new. Asked for traces only.
+    #[inline]
     pub(super) fn trigger(&self, cx: &Context<'_>, kind: Sent) -> Option<&'static str> {
-        if !cx.tracer.enabled(Level::Frame) {
-            return None;
+        if cx.tracer.enabled(Level::Frame) {
+            self.trigger_of(kind)
+        } else {
+            None
         }
+    }
+
+    #[cold]
+    fn trigger_of(&self, kind: Sent) -> Option<&'static str> {
         match kind {
             Sent::New => None,
             Sent::Handshake => Some("syn"),

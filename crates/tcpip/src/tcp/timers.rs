@@ -112,7 +112,17 @@ impl Connection {
     }
 
     /// When nothing was acknowledged for too long (T23, T77, T127).
+    #[inline]
     fn give_up_at(&self) -> Option<Instant> {
+        if self.persists > 0 || !self.state.is_synchronized() {
+            return self.give_up_early_at();
+        }
+        self.give_up_sent_at()
+    }
+
+    /// The same while the handshake or window probes are under way.
+    #[cold]
+    fn give_up_early_at(&self) -> Option<Instant> {
         if let Some(at) = self.opening_deadline() {
             return Some(at);
         }
@@ -121,6 +131,12 @@ impl Connection {
                 .probing_since()
                 .map(|since| since + self.config.user_timeout);
         }
+        self.give_up_sent_at()
+    }
+
+    /// Counted from when the first was sent of what is not acknowledged.
+    #[inline]
+    fn give_up_sent_at(&self) -> Option<Instant> {
         let sent = self.recovery.first_unacked_at()?;
         // A peer that says that its window is closed is there (T57); not for those whose
         // application is gone, or a peer could hold their memory for ever.

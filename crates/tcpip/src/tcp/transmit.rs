@@ -62,7 +62,9 @@ impl Connection {
         if sink.is_full() {
             return true;
         }
-        self.transmit_resets(cx, sink);
+        if self.reset_due || self.stray_reset.is_some() {
+            self.transmit_resets(cx, sink);
+        }
         let more = match self.state {
             State::Closed => false,
             State::SynSent => self.transmit_syn(cx, sink),
@@ -98,7 +100,16 @@ impl Connection {
             return false;
         }
         let allowance = self.recovery.allowance(cx.now, self.wanted(again));
-        let mss = u64::from(self.segment_size());
+        let size = self.segment_size();
+        if !again && let Some(range) = self.small_message(allowance.bytes, size) {
+            if sink.is_full() {
+                return true;
+            }
+            self.emit_message(cx, sink, range, size);
+            self.on_held(cx, HeldBy::Application, None);
+            return false;
+        }
+        let mss = u64::from(size);
         let most = u64::try_from(sink.max_segment_payload()).unwrap_or(u64::MAX);
         let segments = if self.is_sending_urgent() {
             // Each segment has a pointer of its own.
@@ -128,7 +139,21 @@ impl Connection {
         }
     }
 
+    /// All that waits, if that is data of one segment which nothing holds back: what a message is that
+    /// somebody waits for. [`next_piece`](Connection::next_piece) would come to the same.
+    #[inline]
+    fn small_message(&self, allowed: u64, size: u16) -> Option<Range<u64>> {
+        let send = &self.send;
+        let range = send.buffer.next()..send.buffer.end();
+        let len = range.end.saturating_sub(range.start);
+        let is_one = len > 0 && len <= allowed.min(size.into()) && range.end <= send.right;
+        // Nagle, as in `next_new`.
+        let may = len == u64::from(size) || self.config.nodelay || send.una >= send.small_end;
+        (is_one && may && !send.finish).then_some(range)
+    }
+
     /// How many bytes would go if nothing but the peer's window held them.
+    #[inline]
     fn wanted(&self, again: bool) -> u64 {
         let send = &self.send;
         let open = send.right.saturating_sub(send.buffer.next());
@@ -258,13 +283,13 @@ impl Connection {
     }
 
     /// Nothing more goes for now: why, and what wakes it up.
+    #[inline]
     fn on_held(&mut self, cx: &Context<'_>, by: HeldBy, blocked: Option<Blocked>) {
         self.held_by = match (by, blocked) {
             (HeldBy::Congestion, Some(Blocked::Pacing(_))) => HeldBy::Pacing,
             (by, _) => by,
         };
-        let in_flight = self.recovery.in_flight() > 0;
-        if self.held_by == HeldBy::PeerWindow && !in_flight {
+        if self.held_by == HeldBy::PeerWindow && self.recovery.in_flight() == 0 {
             self.arm_persist(cx.now);
         } else {
             self.timers.stop(OwnTimer::Persist);
@@ -275,10 +300,16 @@ impl Connection {
     }
 
     /// What goes past windows: tail loss probes, window probes, keep-alive probes.
+    #[inline]
     fn transmit_probes(&mut self, cx: &mut Context<'_>, sink: &mut impl SegmentSink) -> bool {
-        if !(self.probe_due || self.persist_due || self.keepalive_due) {
+        if !(self.probe_due | self.persist_due | self.keepalive_due) {
             return false;
         }
+        self.transmit_probes_due(cx, sink)
+    }
+
+    #[cold]
+    fn transmit_probes_due(&mut self, cx: &mut Context<'_>, sink: &mut impl SegmentSink) -> bool {
         if sink.is_full() {
             return true;
         }

@@ -78,16 +78,22 @@ impl Header {
             fragment |= MORE_FRAGMENTS;
         }
         // The sum of the ten words, from the fields: they are in registers here, and cannot overflow 32 bits.
-        let halves = |address: Ipv4Addr| (address.to_bits() >> 16) + (address.to_bits() & 0xffff);
-        let sum = (0x4500 | u32::from(self.dscp_ecn))
-            + u32::from(total)
-            + u32::from(self.id)
-            + u32::from(fragment)
-            + (u32::from(self.ttl) << 8 | u32::from(self.protocol))
-            + halves(self.src)
-            + halves(self.dst);
-        let sum = (sum >> 16) + (sum & 0xffff);
-        let sum = !((sum >> 16) + sum) as u16;
+        let words = [
+            0x4500 | u32::from(self.dscp_ecn),
+            u32::from(total),
+            u32::from(self.id),
+            u32::from(fragment),
+            u32::from(self.ttl) << 8 | u32::from(self.protocol),
+            self.src.to_bits() >> 16,
+            self.src.to_bits() & 0xffff,
+            self.dst.to_bits() >> 16,
+            self.dst.to_bits() & 0xffff,
+        ];
+        let sum = words
+            .iter()
+            .fold(0_u32, |sum, word| sum.wrapping_add(*word));
+        let sum = (sum >> 16).wrapping_add(sum & 0xffff);
+        let sum = !(sum >> 16).wrapping_add(sum) as u16;
         let (total, id, fragment, sum) = (
             total.to_be_bytes(),
             self.id.to_be_bytes(),

@@ -131,6 +131,7 @@ impl Entry {
     }
 
     /// The connection's state.
+    #[inline]
     pub(crate) fn state(&self) -> State {
         match &self.body {
             Body::Awake(connection) => connection.state(),

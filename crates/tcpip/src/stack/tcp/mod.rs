@@ -136,6 +136,7 @@ impl Tcp {
     }
 
     /// The next wake-up.
+    #[inline]
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.wheel.next()
     }
@@ -245,7 +246,9 @@ impl Tcp {
             return None;
         }
         let done = act(entry.connection(), &mut host.context());
-        self.touch(key.0.index);
+        if !core::mem::replace(&mut entry.touched, true) {
+            self.touched.push(key.0.index);
+        }
         Some(done)
     }
 

@@ -14,6 +14,12 @@ use weir_core::time::Instant;
 use weir_core::timer::Wheel;
 
 impl Entry {
+    /// True when nothing more is sent but what TIME-WAIT needs.
+    #[inline]
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.state(), State::Closed | State::TimeWait)
+    }
+
     /// Sets its wake-up. One that is too early stays: moving it for each segment would cost more than
     /// the rare wake-up for nothing.
     #[inline]

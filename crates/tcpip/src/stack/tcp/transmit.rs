@@ -6,7 +6,6 @@ use crate::ip::Ecn;
 use crate::limits::DEFAULT_HOP_LIMIT;
 use crate::stack::host::Host;
 use crate::stack::sink::{Sink, Wire};
-use crate::tcp::State;
 use crate::tcp::interface::{Context, SegmentSink, Tuple};
 use crate::transmit::TransmitBuf;
 use crate::wire::tcp::Header;
@@ -98,7 +97,7 @@ impl Tcp {
             entry.queued = true;
             self.ready.push_back(index);
         }
-        if connection.has_news() || matches!(connection.state(), State::Closed | State::TimeWait) {
+        if connection.has_news() || entry.is_over() {
             self.settle_sent(host, index);
         } else {
             entry.arm(&mut self.wheel, host.now, index);

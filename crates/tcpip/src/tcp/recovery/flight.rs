@@ -85,16 +85,30 @@ impl Flight {
     #[inline]
     pub(super) fn push(&mut self, now: Instant, end: u64, size: u16) {
         let most = u64::from(size.max(1)).saturating_mul(u64::from(CELLS));
-        while self.next < end {
-            let len = end.saturating_sub(self.next).min(most);
-            if let Some(rates) = &mut self.rates {
-                let rate = rates.sampler.on_sent(now, self.in_flight, len);
-                rates.records.push_back(rate);
-            }
-            let record = Record::new(self.next, len as u32, size, now);
-            self.records.push_back(record);
-            self.in_flight = self.in_flight.saturating_add(len);
-            self.next = self.next.saturating_add(len);
+        while end.saturating_sub(self.next) > most {
+            self.push_record(now, most, size);
+        }
+        if self.next < end {
+            self.push_record(now, end.saturating_sub(self.next), size);
+        }
+    }
+
+    #[inline]
+    fn push_record(&mut self, now: Instant, len: u64, size: u16) {
+        if let Some(rates) = &mut self.rates {
+            let rate = rates.sampler.on_sent(now, self.in_flight, len);
+            rates.records.push_back(rate);
+        }
+        let record = Record::new(self.next, len as u32, size, now);
+        self.records.push_back(record);
+        self.in_flight = self.in_flight.saturating_add(len);
+        self.next = self.next.saturating_add(len);
+    }
+
+    /// The application holds back with `in_flight` bytes under way.
+    pub(super) fn set_app_limited(&mut self, in_flight: u64) {
+        if let Some(rates) = &mut self.rates {
+            rates.sampler.set_app_limited(in_flight);
         }
     }
 
@@ -406,9 +420,14 @@ impl Flight {
     /// that fell cuts a cell in many, of which the congestion window lets only some go at a time.
     #[inline]
     pub(super) fn unsent_rest(&self) -> u64 {
-        let Some(board) = &self.board else {
-            return 0;
-        };
+        match &self.board {
+            Some(board) if !board.rest.is_empty() => self.unsent_rest_of(board),
+            _ => 0,
+        }
+    }
+
+    #[cold]
+    fn unsent_rest_of(&self, board: &Board) -> u64 {
         let rest = board.rest.start.max(self.una)..board.rest.end;
         if rest.is_empty() {
             return 0;

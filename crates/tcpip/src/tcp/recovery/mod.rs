@@ -12,6 +12,7 @@
 //! | `timer` | the one timer: reordering, tail loss probe, retransmission, pacing |
 //! | `episode` | recoveries, and taking them back (F-RTO, Eifel, DSACK) |
 //! | `prr` | proportional rate reduction (RFC 9937) |
+//! | `allow` | how much may go now: window, pacer, restart after idling |
 //!
 //! One [`Recovery`] belongs to one connection. The calls: [`Recovery::allowance`] once for a batch,
 //! then [`Recovery::next_range`] and [`Recovery::on_sent`] for each super-segment that goes out;
@@ -34,6 +35,7 @@
 //! - Paths with a round trip below [`MIN_PACED_RTT`] are not paced: a timer could not do it.
 
 mod ack;
+mod allow;
 mod board;
 mod episode;
 mod flight;
@@ -68,11 +70,10 @@ use core::ops::Range;
 
 use weir_core::buf::SendBuffer;
 use weir_core::congestion::{Algorithm, Controller};
-use weir_core::pacer::{Pacer, QUANTUM_TIME};
+use weir_core::pacer::Pacer;
 use weir_core::rtt::Rtt;
 use weir_core::time::{Duration, Instant};
 
-use crate::limits::MAX_RECORDS;
 use episode::{Episode, Frto, Phase};
 use flight::Flight;
 use rack::Rack;
@@ -341,77 +342,12 @@ impl Recovery {
         self.flight.last_cell()
     }
 
-    /// How much may go now, when `wanted` bytes are ready. Ask once for a batch.
-    pub(crate) fn allowance(&mut self, now: Instant, wanted: u64) -> Allowance {
-        self.pace_at = Instant::MAX;
-        let smss = u64::from(self.smss);
+    /// The congestion window in bytes. While there is no controller it is the one to begin with.
+    pub(crate) fn congestion_window(&self) -> u64 {
         if self.is_resting {
-            if wanted <= 1 && self.flight.una == self.flight.next {
-                // A FIN or a single byte, alone: every window has room for it.
-                self.is_starved = true;
-                return Allowance {
-                    bytes: smss,
-                    blocked: None,
-                };
-            }
-            self.wake(now);
-        }
-        self.restart_if_idle(now);
-        let in_flight = self.in_flight();
-        let window = self.window();
-        let mut room = window.saturating_sub(in_flight);
-        if self.is_forced || in_flight == 0 {
-            room = room.max(smss);
-        } else if self.flight.records.len() >= MAX_RECORDS && self.flight.lost() == 0 {
-            room = 0;
-        }
-        let mut allowance = Allowance {
-            bytes: room,
-            blocked: None,
-        };
-        self.is_starved = room >= wanted;
-        if room < wanted {
-            self.limited_before = self.flight.next;
-            // Whole segments: a smaller one would only be more of them.
-            allowance.bytes = room.saturating_sub(room.checked_rem(smss).unwrap_or(0));
-            allowance.blocked = Some(Blocked::Congestion);
-        }
-        if wanted > 0 && allowance.bytes > 0 && !self.is_forced && self.is_paced() {
-            self.pace(now, window, wanted, &mut allowance);
-        }
-        allowance
-    }
-
-    fn pace(&mut self, now: Instant, window: u64, wanted: u64, allowance: &mut Allowance) {
-        let smss = u64::from(self.smss);
-        let rate = self.controller.pacing_rate(&self.rtt);
-        if let Some(at) = self.pacer.next_release(now, rate, window, smss) {
-            *allowance = self.held_back(0, at);
-            return;
-        }
-        let budget = self.pacer.budget(now, rate, window);
-        if budget < allowance.bytes.min(wanted) {
-            let whole = budget.saturating_sub(budget.checked_rem(smss).unwrap_or(0));
-            *allowance = self.held_back(whole.max(smss), now + QUANTUM_TIME);
-        }
-    }
-
-    fn held_back(&mut self, bytes: u64, at: Instant) -> Allowance {
-        self.pace_at = at;
-        self.is_starved = false;
-        self.limited_before = self.flight.next;
-        Allowance {
-            bytes,
-            blocked: Some(Blocked::Pacing(at)),
-        }
-    }
-
-    /// RFC 5681 section 4.1: who sent nothing for longer than a time-out has lost the clock of his
-    /// acknowledgements.
-    fn restart_if_idle(&mut self, now: Instant) {
-        let idle = now.saturating_duration_since(self.last_sent_at);
-        if self.flight.una == self.flight.next && self.flight.una > 1 && idle > self.rto() {
-            self.controller.on_restart(initial_window(self.smss));
+            self.first_window()
+        } else {
+            self.window()
         }
     }
 
@@ -518,11 +454,12 @@ impl Recovery {
     }
 
     /// The application has nothing to send although the window has room.
+    #[inline]
     pub(crate) fn set_app_limited(&mut self, _now: Instant) {
         self.pace_at = Instant::MAX;
-        let in_flight = self.in_flight();
-        if let Some(rates) = &mut self.flight.rates {
-            rates.sampler.set_app_limited(in_flight);
+        if self.flight.rates.is_some() {
+            let in_flight = self.in_flight();
+            self.flight.set_app_limited(in_flight);
         }
     }
 
@@ -577,11 +514,7 @@ impl Recovery {
                 Phase::Loss => "loss",
             },
             state: self.controller.state(),
-            window: if self.is_resting {
-                self.first_window()
-            } else {
-                self.window()
-            },
+            window: self.congestion_window(),
             ssthresh: self.controller.ssthresh(),
             in_flight: self.in_flight(),
             rtt: self.rtt.smoothed(),

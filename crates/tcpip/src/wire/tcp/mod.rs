@@ -16,6 +16,8 @@ pub use plain::Plain;
 pub const HEADER_LEN: usize = 20;
 /// Bytes of the longest header.
 pub const MAX_HEADER_LEN: usize = 60;
+/// Where the sequence number lies in the header, in bytes.
+pub const SEQUENCE_OFFSET: u16 = 4;
 /// Where the checksum lies in the header, in bytes.
 pub const CHECKSUM_OFFSET: u16 = 16;
 
@@ -113,7 +115,7 @@ impl Header {
     #[allow(clippy::len_without_is_empty, reason = "a header is never empty")]
     pub fn len(&self) -> usize {
         if self.options.only_timestamps().is_some() {
-            return HEADER_LEN + 12;
+            return HEADER_LEN + Timestamps::LEN;
         }
         HEADER_LEN.saturating_add(self.options.len())
     }
@@ -121,26 +123,32 @@ impl Header {
     /// Appends the header; its checksum field is 0.
     #[inline]
     pub fn write(&self, out: &mut Vec<u8>) {
+        let fixed = self.fixed();
+        let Some(stamps) = self.options.only_timestamps() else {
+            out.extend_from_slice(&fixed);
+            self.options.write(out);
+            return;
+        };
+        // What nearly every segment has, in one piece.
+        let mut whole = [0; HEADER_LEN + Timestamps::LEN];
+        if let Some((first, second)) = whole.split_first_chunk_mut() {
+            *first = fixed;
+            second.copy_from_slice(&stamps.padded());
+        }
+        out.extend_from_slice(&whole);
+    }
+
+    /// The part that is always there.
+    #[inline]
+    fn fixed(&self) -> [u8; HEADER_LEN] {
         let (src, dst) = (self.src_port.to_be_bytes(), self.dst_port.to_be_bytes());
         let (seq, ack) = (self.seq.to_be_bytes(), self.ack.to_be_bytes());
         let words = u16::try_from(self.len() >> 2).unwrap_or(5) << 12;
         let flags = (words | self.flags.bits()).to_be_bytes();
         let (window, urgent) = (self.window.to_be_bytes(), self.urgent.to_be_bytes());
-        if let Some(stamps) = self.options.only_timestamps() {
-            // What nearly every segment has, in one piece.
-            let (value, echo) = (stamps.value.to_be_bytes(), stamps.echo.to_be_bytes());
-            out.extend_from_slice(&[
-                src[0], src[1], dst[0], dst[1], seq[0], seq[1], seq[2], seq[3], ack[0], ack[1],
-                ack[2], ack[3], flags[0], flags[1], window[0], window[1], 0, 0, urgent[0],
-                urgent[1], 1, 1, 8, 10, value[0], value[1], value[2], value[3], echo[0], echo[1],
-                echo[2], echo[3],
-            ]);
-            return;
-        }
-        out.extend_from_slice(&[
+        [
             src[0], src[1], dst[0], dst[1], seq[0], seq[1], seq[2], seq[3], ack[0], ack[1], ack[2],
             ack[3], flags[0], flags[1], window[0], window[1], 0, 0, urgent[0], urgent[1],
-        ]);
-        self.options.write(out);
+        ]
     }
 }

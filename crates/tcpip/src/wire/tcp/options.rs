@@ -271,7 +271,6 @@ impl Options {
     /// Appends the options in the order that middleboxes are used to (T7): MSS, SACK-permitted,
     /// Timestamps, NOP, Window Scale, Fast Open; without SYN, NOP, NOP, Timestamps, NOP, NOP, SACK.
     /// SACK blocks that do not fit are left out from the end.
-    #[inline]
     pub fn write(&self, out: &mut Vec<u8>) {
         if let Some(mss) = self.mss {
             let mss = mss.to_be_bytes();
@@ -322,6 +321,17 @@ impl Options {
 impl Timestamps {
     /// What the option begins with where there is no other (RFC 7323 appendix A).
     pub(super) const ALONE: [u8; 4] = [NOP, NOP, TIMESTAMPS, 10];
+
+    /// Bytes of the option with its padding.
+    pub(super) const LEN: usize = 12;
+
+    /// As it stands on the wire where it is alone.
+    #[inline]
+    pub(super) const fn padded(self) -> [u8; Timestamps::LEN] {
+        let ([a, b, c, d], [e, f, g, h]) = (self.value.to_be_bytes(), self.echo.to_be_bytes());
+        let [i, j, k, l] = Timestamps::ALONE;
+        [i, j, k, l, a, b, c, d, e, f, g, h]
+    }
 
     #[inline]
     fn parse(data: &[u8; 8]) -> Timestamps {
