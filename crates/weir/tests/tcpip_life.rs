@@ -53,6 +53,30 @@ async fn a_full_backlog_holds_clients_until_somebody_accepts() {
     third.await.unwrap();
 }
 
+// RFC 9293 3.8.6.3: an acknowledgement goes with data where there is some. A task that is only started for the
+// connection comes in time for that.
+#[tokio::test]
+async fn the_first_request_is_acknowledged_by_its_answer() {
+    let (one, two) = pair(plain(1500));
+    let listener = TcpListener::bind(&two, v4(2, 0)).unwrap();
+    let remote = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let request = stream.read_chunk(100).await.unwrap().unwrap();
+                stream.write_all(&request).await.unwrap();
+                stream.read_chunk(1).await
+            });
+        }
+    });
+    let mut stream = TcpStream::connect(&one, remote).await.unwrap();
+    stream.write_all(b"request").await.unwrap();
+    let mut answer = [0; 7];
+    stream.read_exact(&mut answer).await.unwrap();
+    // SYN,ACK and the answer.
+    assert_eq!(two.stats().counters.out_segs, 2);
+}
+
 // T33
 #[tokio::test]
 async fn a_listener_that_goes_resets_who_was_not_accepted_and_nobody_else() {

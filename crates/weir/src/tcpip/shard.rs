@@ -25,9 +25,6 @@ use crate::observe::FrameTap;
 const BATCHES_PER_TURN: usize = 4;
 /// Frames that are handed to a device in one call.
 pub(super) const FRAMES_PER_CALL: usize = 64;
-/// Waiting tasks that go on before what they write is sent: a peer that gets all answers at once has
-/// nothing to do meanwhile, nor this side while the peer works on them.
-const WAKES_PER_TURN: usize = 32;
 /// A device that gave so many frames in one batch is likely to have more by the time they are dealt with.
 const FLOWING: usize = 2;
 /// Frames that are larger than this on average, in bytes, stand for several packets.
@@ -35,7 +32,7 @@ const LARGEST_SINGLE: usize = 9216;
 /// So much is read from one device in a turn while frames flow, in bytes. What it calls for, above all
 /// acknowledgements, is sent once for all of it: over a TUN device each costs a system call, in which the
 /// kernel's end of the connection runs. Not more than stays in the cache until the reader has it.
-const BYTES_PER_TURN: usize = 48 * 1024;
+const BYTES_PER_TURN: usize = 128 * 1024;
 /// How long connections that nobody has a handle of any more may take to say their last words.
 const LINGER: Duration = Duration::from_secs(60);
 /// How long the last resets may wait for a device that takes nothing.
@@ -61,6 +58,8 @@ pub(super) struct Shard {
     /// Frames of `out` that the devices have taken.
     sent: usize,
     woken: Vec<Waker>,
+    /// The next turn goes to those whom the woken ones have started.
+    stands_back: bool,
     sleep: Pin<Box<Sleep>>,
     /// What `sleep` was set for, in the engine's time.
     alarm: Instant,
@@ -90,6 +89,7 @@ impl Shard {
             out: TransmitBuf::new(),
             sent: 0,
             woken: Vec::new(),
+            stands_back: false,
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
             alarm: Instant::ZERO,
             end: None,
@@ -109,6 +109,10 @@ impl Shard {
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if std::mem::take(&mut self.stands_back) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         self.now = self.shared.begin_turn();
         // What applications have written since the last turn.
         let mut sent = self.send(cx);
@@ -118,10 +122,12 @@ impl Shard {
             sent = self.send(cx);
         }
         if self.is_over() {
-            self.wake(usize::MAX);
+            self.wake();
             return Poll::Ready(());
         }
-        let more = self.wake(WAKES_PER_TURN) || [read, sent].contains(&Progress::More);
+        let woke = self.wake();
+        self.stands_back &= woke;
+        let more = woke || [read, sent].contains(&Progress::More);
         if more || !self.rest(cx) {
             // Those that were woken stand in the run queue before this task.
             cx.waker().wake_by_ref();
@@ -178,6 +184,10 @@ impl Shard {
                 .handle_input(now, port.interface, frame, offload);
         }
         state.settle(&mut self.woken);
+        // Who accepts a connection starts a task for it, which stands behind this one in the run queue. A
+        // request that came with the end of the handshake is answered by the acknowledgement that it needs
+        // anyway only if that task goes first.
+        self.stands_back |= std::mem::take(&mut state.has_newcomers);
         self.batch.len()
     }
 
@@ -258,29 +268,35 @@ impl Shard {
         Poll::Ready(())
     }
 
-    /// Wakes waiting tasks, at most so many; whether there were any.
-    fn wake(&mut self, most: usize) -> bool {
-        let count = self.woken.len().min(most);
-        for waker in self.woken.drain(..count) {
+    /// Wakes waiting tasks; whether there were any.
+    fn wake(&mut self) -> bool {
+        let any = !self.woken.is_empty();
+        for waker in self.woken.drain(..) {
             waker.wake();
         }
-        count > 0
+        any
     }
 
     /// Goes to sleep until the engine's next time; false when there is something to do at once.
     fn rest(&mut self, cx: &mut Context<'_>) -> bool {
-        let next = self.shared.lock().engine.poll_timeout().map(|(at, _)| at);
+        let mut state = self.shared.lock();
+        state.settle(&mut self.woken);
+        let next = state.engine.poll_timeout().map(|(at, _)| at);
+        drop(state);
         let next = [next, self.end].into_iter().flatten().min();
         if self.arm(next, cx).is_ready() {
             return false;
         }
         let mut state = self.shared.lock();
+        // Calls that were made while this task was awake left their news to it.
+        state.settle(&mut self.woken);
+        state.settle_idle(&mut self.woken);
         let ends_earlier = match state.link.close_by {
             _ if self.is_aborted => false,
             Some(by) => self.end.is_none_or(|end| by < end),
             None => self.end.is_none() && state.link.is_abandoned,
         };
-        if ends_earlier {
+        if ends_earlier || !self.woken.is_empty() {
             return false;
         }
         state.sleep(self.alarm, cx)

@@ -29,6 +29,8 @@ pub(super) struct State {
     listeners: Vec<Listening>,
     udp: Vec<Talking>,
     pub(super) link: Link,
+    /// Connections wait to be accepted that the task has not been told of.
+    pub(super) has_newcomers: bool,
     /// The devices are gone, or the stack was closed: why.
     pub(super) over: Option<Arc<str>>,
     /// The task is over, and the devices were dropped.
@@ -111,6 +113,7 @@ impl Shared {
             listeners: Vec::new(),
             udp: Vec::new(),
             link: Link::default(),
+            has_newcomers: false,
             over: None,
             is_done: false,
         };
@@ -133,8 +136,10 @@ impl Shared {
         let mut state = self.lock();
         let now = state.link.time(&self.clock);
         let result = call(&mut state, now);
-        state.settle(&mut woken);
-        state.settle_idle(&mut woken);
+        if state.is_left_alone() {
+            state.settle(&mut woken);
+            state.settle_idle(&mut woken);
+        }
         let driver = state.driver_to_wake();
         drop(state);
         if let Some(driver) = driver {
@@ -198,6 +203,12 @@ impl Link {
 }
 
 impl State {
+    /// Nobody is about to see to what calls change, so they do. A task that is awake does it once for all
+    /// of them, before it sleeps.
+    fn is_left_alone(&self) -> bool {
+        self.link.driver.is_some() || self.over.is_some()
+    }
+
     fn driver_to_wake(&mut self) -> Option<Waker> {
         let State { engine, link, .. } = self;
         link.driver.as_ref()?;
@@ -271,7 +282,10 @@ impl State {
                         waiters.take(woken);
                     }
                 }
-                Event::TcpAcceptable(key) => self.listening(key).waiters.take(woken),
+                Event::TcpAcceptable(key) => {
+                    self.has_newcomers = true;
+                    self.listening(key).waiters.take(woken);
+                }
                 Event::TcpIncoming {
                     listener,
                     incoming,

@@ -15,9 +15,13 @@ pub use weir_os::SystemError as DeviceError;
 
 /// Slices behind a frame's first bytes that one write gathers. A frame of more is put together first.
 const GATHERED: usize = 30;
-/// Frames that are read before the stack deals with them: more would only wait, and a larger batch
-/// leaves the processor's cache.
-const BATCH: usize = 64;
+/// Frames that are read before the stack deals with them. The more answers are then written in one go, the
+/// more seldom the readers at the kernel's end run dry and have to be woken.
+const BATCH: usize = 128;
+/// So many are read in any case; further ones while the batch has fewer than [`BATCH_BYTES`].
+const FEW: usize = 64;
+/// A larger batch of full packets would leave the processor's cache.
+const BATCH_BYTES: usize = FEW * 1500;
 /// The largest IP packet, which is the largest super-segment.
 const LARGEST: usize = 65_535;
 
@@ -248,7 +252,7 @@ impl Port {
     fn poll_recv(&mut self, cx: &mut Context<'_>, batch: &mut ReceiveBuf) -> Poll<io::Result<()>> {
         loop {
             let mut guard = ready!(self.queue.poll_read_ready(cx))?;
-            while batch.len() < BATCH {
+            while batch.len() < FEW || batch.len() < BATCH && batch.bytes() < BATCH_BYTES {
                 let Some(room) = batch.room() else {
                     return Poll::Ready(Ok(()));
                 };
