@@ -160,10 +160,10 @@ mod tests {
         // RFC 8305 section 5: a failed attempt starts the next at once.
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let alive = listener.local_addr().unwrap();
-        let dead = {
-            let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            gone.local_addr().unwrap()
-        };
+        // Bound, so that nobody else gets the port, and not listening.
+        let held = tokio::net::TcpSocket::new_v4().unwrap();
+        held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let dead = held.local_addr().unwrap();
         let from_here = |address| connect(Net::System, address);
         let stream = race(vec![dead, alive], from_here).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), alive);

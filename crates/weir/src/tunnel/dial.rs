@@ -318,7 +318,7 @@ mod tests {
     use std::collections::HashMap;
     use std::sync::Mutex;
 
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket};
 
     use super::*;
 
@@ -355,7 +355,7 @@ mod tests {
     }
 
     fn dialler(resolver: Arc<Table>) -> Dialler {
-        Dialler::new(resolver, Duration::from_secs(5))
+        Dialler::new(resolver, Duration::from_secs(120))
     }
 
     async fn refusal(table: Arc<Table>, to: &str, allow: &[&str]) -> Refusal {
@@ -392,9 +392,14 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_granted_addresses_of_a_name_are_tried() {
-        let allowed = TcpListener::bind("127.0.0.2:0").await.unwrap();
+        let (allowed, forbidden) = loop {
+            let allowed = TcpListener::bind("127.0.0.2:0").await.unwrap();
+            let port = allowed.local_addr().unwrap().port();
+            if let Ok(forbidden) = TcpListener::bind(("127.0.0.1", port)).await {
+                break (allowed, forbidden);
+            }
+        };
         let port = allowed.local_addr().unwrap().port();
-        let forbidden = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let table = Table::with("two.example", &[&["127.0.0.1", "127.0.0.2"]]);
         let allow = AllowTo::from_rules(["127.0.0.2/32"]).unwrap();
         let to = format!("two.example:{port}").parse().unwrap();
@@ -421,11 +426,10 @@ mod tests {
 
     #[tokio::test]
     async fn failures_keep_their_reason() {
-        let gone = TcpListener::bind("127.0.0.1:0")
-            .await
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        // Bound, so that nobody else gets the port, and not listening.
+        let held = TcpSocket::new_v4().unwrap();
+        held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let gone = held.local_addr().unwrap();
         let table = Table::with("gone.example", &[&["127.0.0.1"], &[]]);
         let port = gone.port();
         let by_ip = refusal(Arc::clone(&table), &gone.to_string(), &["any"]).await;

@@ -282,7 +282,7 @@ mod tests {
             ("two.example", ips(&["192.0.2.1", "2001:db8::1"])),
             ("inside.example", ips(&["10.0.0.1"])),
         ]));
-        Dialler::new(Arc::new(table), Duration::from_secs(5))
+        Dialler::new(Arc::new(table), Duration::from_secs(120))
     }
 
     fn query(name: &str, kind: TYPE) -> Vec<u8> {
@@ -382,9 +382,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_s_answer_is_told_from_a_stranger_s_and_completed_over_tcp() {
-        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let (udp, tcp) = loop {
+            let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let at = udp.local_addr().unwrap();
+            if let Ok(tcp) = tokio::net::TcpListener::bind(at).await {
+                break (udp, tcp);
+            }
+        };
         let server = udp.local_addr().unwrap();
-        let tcp = tokio::net::TcpListener::bind(server).await.unwrap();
         let query = query("two.example", TYPE::TXT);
         let mut whole = query.clone();
         whole[2] |= 0x80;

@@ -249,71 +249,81 @@ fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 
 /// The examples of docs/tunnel-protocol.md, by their names there.
 fn documented() -> Vec<(&'static str, Vec<u8>)> {
-    let request = |request: Request| written(|out| request.write(out));
-    let answer = |answer: Answer| written(|out| write_answer(&answer, out));
-    let notice = |notice: Notice| written(|out| notice.write(out));
-    let refusal = |status, reason| answer(Err(Refusal::new(status, reason)));
-    let connect = |to: &str| request(Request::Connect(to.parse().unwrap()));
-    let weir = Hello {
+    let (asked, said) = (documented_requests(), documented_answers());
+    let asked = asked.map(|(name, request)| (name, written(|out| request.write(out))));
+    asked.into_iter().chain(said).collect()
+}
+
+fn weir() -> Hello {
+    Hello {
         features: 0,
         agent: "weir/0.1".to_owned(),
+    }
+}
+
+fn documented_requests() -> [(&'static str, Request); 11] {
+    let connect = |to: &str| Request::Connect(to.parse().unwrap());
+    let datagrams = |flow, to: &str| {
+        let to = to.parse().unwrap();
+        Request::Datagrams { flow, to }
     };
     let bind = "127.0.0.1:2222".parse().unwrap();
     let from = "192.0.2.9:50000".parse().unwrap();
-    let (grace, stop) = (Duration::from_secs(10), "stop".to_owned());
-    let bye = "bye".to_owned();
-    vec![
-        (
-            "control, agent `weir/0.1`",
-            request(Request::Control(weir.clone())),
-        ),
+    let query = b"\x12\x34\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00".to_vec();
+    [
+        ("control, agent `weir/0.1`", Request::Control(weir())),
         ("connect to 127.0.0.1:80", connect("127.0.0.1:80")),
         ("connect to [2001:db8::1]:443", connect("[2001:db8::1]:443")),
         ("connect to example.org:22", connect("example.org:22")),
         (
             "listen 7 at 127.0.0.1:2222",
-            request(Request::Listen { id: 7, bind }),
+            Request::Listen { id: 7, bind },
         ),
         (
             "accepted 7 from 192.0.2.9:50000",
-            request(Request::Accepted { id: 7, from }),
+            Request::Accepted { id: 7, from },
         ),
         (
             "datagrams, flow 4, to 10.0.0.1:53",
-            request(Request::Datagrams {
-                flow: 4,
-                to: "10.0.0.1:53".parse().unwrap(),
-            }),
+            datagrams(4, "10.0.0.1:53"),
         ),
         (
             "datagrams, flow 300, to example.org:53",
-            request(Request::Datagrams {
-                flow: 300,
-                to: "example.org:53".parse().unwrap(),
-            }),
+            datagrams(300, "example.org:53"),
         ),
         (
             "listen 7 for datagrams at 127.0.0.1:2222",
-            request(Request::ListenDatagrams { id: 7, bind }),
+            Request::ListenDatagrams { id: 7, bind },
         ),
         (
             "datagrams of listen 7, flow 1, from 192.0.2.9:50000",
-            request(Request::DatagramsFrom {
+            Request::DatagramsFrom {
                 id: 7,
                 flow: 1,
                 from,
-            }),
+            },
         ),
-        (
-            "resolve a question of 12 bytes",
-            request(Request::Resolve {
-                query: b"\x12\x34\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00".to_vec(),
-            }),
-        ),
+        ("resolve a question of 12 bytes", Request::Resolve { query }),
+    ]
+}
+
+fn documented_answers() -> [(&'static str, Vec<u8>); 8] {
+    let answer = |answer: Answer| written(|out| write_answer(&answer, out));
+    let notice = |notice: Notice| written(|out| notice.write(out));
+    let refusal = |status, reason| answer(Err(Refusal::new(status, reason)));
+    let bind = "127.0.0.1:2222".parse().unwrap();
+    let draining = Notice::Draining {
+        grace: Duration::from_secs(10),
+        reason: "stop".to_owned(),
+    };
+    let closing = Notice::Closing {
+        reason: "bye".to_owned(),
+    };
+    [
         ("granted", answer(Ok(Granted::Open))),
         (
             "granted, agent `weir/0.1`",
-            answer(Ok(Granted::Hello(weir))),
+            answer(Ok(Granted::Hello(weir()))),
         ),
         (
             "granted, listening at 127.0.0.1:2222",
@@ -328,14 +338,8 @@ fn documented() -> Vec<(&'static str, Vec<u8>)> {
             refusal(Status::Refused, "connection refused"),
         ),
         ("not allowed, no reason", refusal(Status::NotAllowed, "")),
-        (
-            "draining, 10 s, `stop`",
-            notice(Notice::Draining {
-                grace,
-                reason: stop,
-            }),
-        ),
-        ("closing, `bye`", notice(Notice::Closing { reason: bye })),
+        ("draining, 10 s, `stop`", notice(draining)),
+        ("closing, `bye`", notice(closing)),
     ]
 }
 

@@ -238,6 +238,18 @@ mod tests {
         ));
     }
 
+    /// Each has its name, and belongs to the connection rather than to a stream.
+    fn named(cases: &[(Event<'_>, &str)]) {
+        for (event, name) in cases {
+            let line = inside(event);
+            assert!(
+                line.contains(&format!(r#""name":"{name}","group_id":"#)),
+                "{line}"
+            );
+            assert!(!line.contains("stream_id"), "{line}");
+        }
+    }
+
     #[test]
     fn a_connections_events_have_the_tcp_names() {
         let state = Event::StreamState {
@@ -302,14 +314,7 @@ mod tests {
                 "tcp:mtu_updated",
             ),
         ];
-        for (event, name) in cases {
-            let line = inside(&event);
-            assert!(
-                line.contains(&format!(r#""name":"{name}","group_id":"#)),
-                "{line}"
-            );
-            assert!(!line.contains("stream_id"), "{line}");
-        }
+        named(&cases);
     }
 
     #[test]

@@ -155,7 +155,7 @@ impl StreamLayer for WithDatagrams {
 }
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(10), future)
+    timeout(Duration::from_secs(120), future)
         .await
         .expect("within ten seconds")
 }
@@ -239,7 +239,7 @@ impl Pair {
         self.tasks.spawn(async move {
             let (send, recv) = connection.accept_bi().await.unwrap();
             let mut recv = UnitStream::new(recv);
-            let request = read_request(&mut recv, Duration::from_secs(5)).await;
+            let request = read_request(&mut recv, Duration::from_secs(120)).await;
             let Ok(Request::Datagrams { flow, to }) = request else {
                 panic!("{request:?}");
             };
@@ -249,7 +249,7 @@ impl Pair {
                 flows: &flows,
                 udp: &Udp::new(10, IDLE),
                 registry: &registry,
-                dialler: &Dialler::new(Arc::new(SystemResolver), Duration::from_secs(5)),
+                dialler: &Dialler::new(Arc::new(SystemResolver), Duration::from_secs(120)),
                 kind: ForwardKind::Local,
                 from: connection.remote_addr(),
                 to: &to,
@@ -364,7 +364,7 @@ async fn what_arrives_before_the_grant_is_kept() {
     client.send_to(b"hello", entrance).await.unwrap();
     let (mut send, recv) = soon(pair.listener.accept_bi()).await.unwrap();
     let mut recv = UnitStream::new(recv);
-    let request = soon(read_request(&mut recv, Duration::from_secs(5))).await;
+    let request = soon(read_request(&mut recv, Duration::from_secs(120))).await;
     assert!(
         matches!(request, Ok(Request::Datagrams { flow: 0, .. })),
         "{request:?}"
