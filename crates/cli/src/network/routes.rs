@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use tracing::{info, warn};
+use weir::tunnel::Ways;
 use weir_os::kept::KeptRoutes;
 use weir_os::netlink::{Netlink, RouteSpec};
 use weir_os::{Cidr, SystemError};
@@ -63,7 +64,7 @@ impl Routes {
 
     /// What keeps the ways to the peer out of the tunnel when it is dialled at other addresses than before, for as long
     /// as the routes are there.
-    pub(crate) fn follow(&self) -> Arc<dyn Fn(&[IpAddr]) + Send + Sync> {
+    pub(crate) fn follow(&self) -> Ways {
         let set = Arc::downgrade(&self.set);
         Arc::new(move |needed| {
             if let Some(set) = set.upgrade() {
