@@ -41,6 +41,32 @@ impl Connection {
             }
             return;
         }
+        let ece = self.ecn.is_on && !has_syn && segment.flags.contains(Flags::ECE);
+        let is_plain = progress && !ece && segment.options.sack.is_empty();
+        if is_plain && self.recovery.is_plain_or_first() {
+            self.advance_plain(cx, ack);
+        } else {
+            self.process_any_ack(cx, received, ack, (moved, ece));
+        }
+        if moved {
+            self.on_window(cx);
+        }
+        if self.send.has_unsent() || self.send.buffer.has_lost() || self.recovery.needs_fin() {
+            self.kick = true;
+        }
+    }
+
+    /// What recovery makes of an acknowledgement up to `ack`, which has news of the window or not, and
+    /// ECE or not.
+    fn process_any_ack(
+        &mut self,
+        cx: &mut Context<'_>,
+        received: &Received<'_>,
+        ack: u64,
+        (moved, ece): (bool, bool),
+    ) {
+        let segment = &received.segment;
+        let progress = ack > self.send.una;
         self.send.una = ack;
         let reported = self.reported(&segment.options.sack, ack);
         let echo = segment
@@ -57,7 +83,7 @@ impl Connection {
                 echoed_rtt,
                 is_window_update: moved,
                 carries_data: segment.sequence_len() > 0,
-                ece: self.ecn.is_on && !has_syn && segment.flags.contains(Flags::ECE),
+                ece,
             },
             &mut self.send.buffer,
             cx.chunks,
@@ -69,12 +95,6 @@ impl Connection {
         }
         if progress {
             self.on_progress(cx);
-        }
-        if moved {
-            self.on_window(cx);
-        }
-        if self.send.has_unsent() || self.send.buffer.has_lost() || self.recovery.needs_fin() {
-            self.kick = true;
         }
     }
 

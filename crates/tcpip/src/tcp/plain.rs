@@ -21,10 +21,12 @@ impl Connection {
         segments: u16,
         ecn: Ecn,
     ) -> bool {
+        if self.state != State::Established || segment.fin {
+            return self.take_turn(cx, segment, segments);
+        }
         let next = self.receive.next();
         let len = segment.payload.len() as u64;
-        if self.state != State::Established
-            || segment.seq != seq::wire(self.receive.irs, next)
+        if segment.seq != seq::wire(self.receive.irs, next)
             || ecn == Ecn::Ce
             || self.orphan
             || self.receive.stopped
@@ -42,19 +44,9 @@ impl Connection {
         // 2), which recovery counts.
         if ack > self.send.nxt
             || (is_outstanding && (!self.recovery.is_plain() || (newly == 0 && len == 0)))
+            || !self.take_plain_stamps(cx, segment, next)
         {
             return false;
-        }
-        if self.clock.is_on {
-            let Some(timestamps) = &segment.timestamps else {
-                return false;
-            };
-            if self.clock.is_old(cx.now, timestamps.value) {
-                return false;
-            }
-            if next == self.receive.acked {
-                self.clock.update(cx.now, timestamps);
-            }
         }
         self.on_received(cx, segments);
         self.take_plain_ack(cx, segment.window, next, ack);
@@ -66,6 +58,62 @@ impl Connection {
         *hits = hits.saturating_add(1);
         if len > 0 {
             self.take_next(cx, next, segment.payload, segments);
+        }
+        true
+    }
+
+    /// The timestamps of a segment at `next`, the number awaited. False when it is the long way that has to
+    /// judge them; nothing was done then.
+    #[inline]
+    fn take_plain_stamps(&mut self, cx: &Context<'_>, segment: &Plain<'_>, next: u64) -> bool {
+        if !self.clock.is_on {
+            return true;
+        }
+        let Some(timestamps) = &segment.timestamps else {
+            return false;
+        };
+        if self.clock.is_old(cx.now, timestamps.value) {
+            return false;
+        }
+        if next == self.receive.acked {
+            self.clock.update(cx.now, timestamps);
+        }
+        true
+    }
+
+    /// The same for a segment without data that takes the connection into its next state, as one that is
+    /// opened and closed has hardly any other: the last ACK of the handshake, the peer's FIN in order,
+    /// the ACK of ours.
+    #[inline(never)]
+    fn take_turn(&mut self, cx: &mut Context<'_>, segment: &Plain<'_>, segments: u16) -> bool {
+        let next = self.receive.next();
+        let is_opening = self.state == State::SynReceived;
+        if matches!(self.state, State::SynSent | State::TimeWait | State::Closed)
+            || !segment.payload.is_empty()
+            || segment.seq != seq::wire(self.receive.irs, next)
+            || (segment.fin && (is_opening || self.receive.fin_at != u64::MAX))
+            || cx.tracer.enabled(Level::Frame)
+        {
+            return false;
+        }
+        let una = self.send.una;
+        let newly = segment.ack.wrapping_sub(seq::wire(self.numbers.iss, una));
+        let ack = una.saturating_add(newly.into());
+        let is_outstanding = una < self.send.nxt;
+        if ack > self.send.nxt
+            || (is_outstanding && !self.recovery.is_plain_or_first())
+            // A duplicate, perhaps; in SYN-RECEIVED no acknowledgement of ours.
+            || (newly == 0 && (is_opening || (is_outstanding && !segment.fin)))
+            || !self.take_plain_stamps(cx, segment, next)
+        {
+            return false;
+        }
+        self.on_received(cx, segments);
+        self.take_plain_ack(cx, segment.window, next, ack);
+        self.after_ack(cx);
+        if segment.fin && self.state.is_receiving() {
+            self.receive.fin_at = next;
+            self.take_fin(cx);
         }
         true
     }
@@ -101,13 +149,7 @@ impl Connection {
         let moved = self.send.update_window(seq, ack, window, shift);
         let is_outstanding = self.send.is_outstanding();
         if ack > self.send.una {
-            self.send.una = ack;
-            let send = &mut self.send.buffer;
-            let rtt = self.recovery.on_plain_ack(cx.now, ack, send, cx.chunks);
-            if let Some(sample) = rtt {
-                self.note_rtt(sample);
-            }
-            self.on_progress(cx);
+            self.advance_plain(cx, ack);
         }
         if moved {
             self.on_window(cx);
@@ -115,5 +157,17 @@ impl Connection {
         if is_outstanding && (self.send.has_unsent() || self.send.buffer.has_lost()) {
             self.kick = true;
         }
+    }
+    /// Everything below `ack` is acknowledged, and nothing else is said; see
+    /// [`is_plain`](super::recovery::Recovery::is_plain).
+    #[inline]
+    pub(super) fn advance_plain(&mut self, cx: &mut Context<'_>, ack: u64) {
+        self.send.una = ack;
+        let send = &mut self.send.buffer;
+        let rtt = self.recovery.on_plain_ack(cx.now, ack, send, cx.chunks);
+        if let Some(sample) = rtt {
+            self.note_rtt(sample);
+        }
+        self.on_progress(cx);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::entry::Entry;
 use super::{Owner, Tcp, hash};
 use crate::device::Checksum;
 use crate::ip;
@@ -11,6 +12,7 @@ use crate::stack::host::Host;
 use crate::stack::tcp::transmit::Reply;
 use crate::tcp::State;
 use crate::tcp::interface::{Received, Tuple};
+use crate::tcp::listen::Listeners;
 use crate::tcp::time_wait::TimeWaitAnswer;
 use crate::wire::checksum;
 use crate::wire::protocol;
@@ -65,11 +67,16 @@ impl Tcp {
         let Some(entry) = self.connections.get_at_mut(index) else {
             return false;
         };
-        let connection = entry.connection();
+        if entry.half_open && is_kept_waiting(&self.listeners, entry) {
+            return false;
+        }
+        let connection = entry.body.connection(&entry.tuple);
         if !connection.take_plain(&mut host.context(), &segment, segments, packet.ecn) {
             return false;
         }
-        if !entry.touched {
+        if entry.half_open || entry.is_over() {
+            self.settle(host, index);
+        } else if !entry.touched {
             entry.touched = true;
             self.touched.push(index);
         }
@@ -141,13 +148,9 @@ impl Tcp {
             return;
         };
         if entry.half_open
-            && let Owner::Opening(key) = entry.owner
             && arrival.flags().contains(Flags::ACK)
             && !arrival.flags().intersects(Flags::RST.with(Flags::SYN))
-            && self
-                .listeners
-                .get(key)
-                .is_some_and(|listener| listener.is_full())
+            && is_kept_waiting(&self.listeners, entry)
         {
             // T35: it stays half-open, and the client's next segment, or its answer to our next
             // SYN,ACK, tries again.
@@ -291,6 +294,16 @@ impl Tcp {
             });
         }
     }
+}
+
+/// True when a half-open connection has nowhere to go once it is open (T35).
+fn is_kept_waiting(listeners: &Listeners, entry: &Entry) -> bool {
+    let Owner::Opening(key) = entry.owner else {
+        return false;
+    };
+    listeners
+        .get(key)
+        .is_some_and(|listener| listener.is_full())
 }
 
 /// How many segments a packet stands for.

@@ -37,6 +37,18 @@ impl Recovery {
             && self.flight.una > 0
     }
 
+    /// The same also while nothing but a SYN was sent, once.
+    #[inline]
+    pub(crate) fn is_plain_or_first(&self) -> bool {
+        let is_first = self.flight.is_plain()
+            && self.is_resting
+            && (self.flight.una, self.flight.next) == (0, 1)
+            && self.syn_repeats == 0
+            && !self.needs_syn
+            && self.dup_acks == 0;
+        is_first || self.is_plain()
+    }
+
     /// Everything below `offset` is acknowledged, which is more than before: what
     /// [`on_ack`](Recovery::on_ack) comes to while [`is_plain`](Recovery::is_plain). Returns the round
     /// trip in nanoseconds, if one was measured.

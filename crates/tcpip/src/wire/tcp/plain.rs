@@ -2,8 +2,8 @@
 
 use super::{Flags, HEADER_LEN, Segment, Timestamps};
 
-/// A segment with ACK, perhaps PSH, and no other flag; without options but timestamps, which stand
-/// where every TCP puts them (RFC 7323 appendix A).
+/// A segment with ACK, perhaps PSH or FIN, and no other flag; without options but timestamps, which
+/// stand where every TCP puts them (RFC 7323 appendix A).
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Plain<'a> {
     /// Source port.
@@ -16,14 +16,18 @@ pub struct Plain<'a> {
     pub ack: u32,
     /// The window field, not scaled.
     pub window: u16,
+    /// It has FIN.
+    pub fin: bool,
     /// The timestamps.
     pub timestamps: Option<Timestamps>,
     /// The data.
     pub payload: &'a [u8],
 }
 
-/// Data Offset and control bits without PSH and the reserved bits (T3).
-const MASK: u16 = 0xf1ff & !Flags::PSH.bits();
+/// What a plain segment may have or not.
+const EITHER: Flags = Flags::PSH.with(Flags::FIN);
+/// Data Offset and control bits without those and the reserved bits (T3).
+const MASK: u16 = 0xf1ff & !EITHER.bits();
 /// Five words and ACK.
 const BARE: u16 = 0x5000 | Flags::ACK.bits();
 /// Eight words and ACK.
@@ -38,7 +42,8 @@ impl<'a> Plain<'a> {
     #[must_use]
     pub fn parse(bytes: &'a [u8]) -> Option<Plain<'a>> {
         let fixed: &[u8; HEADER_LEN] = bytes.first_chunk()?;
-        let (timestamps, payload) = match u16::from_be_bytes([fixed[12], fixed[13]]) & MASK {
+        let bits = u16::from_be_bytes([fixed[12], fixed[13]]);
+        let (timestamps, payload) = match bits & MASK {
             STAMPED => {
                 let (header, payload) = bytes.split_first_chunk::<STAMPED_LEN>()?;
                 let [.., n, p, kind, len, a, b, c, d, e, f, g, h] = *header;
@@ -60,6 +65,7 @@ impl<'a> Plain<'a> {
             seq: u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]),
             ack: u32::from_be_bytes([fixed[8], fixed[9], fixed[10], fixed[11]]),
             window: u16::from_be_bytes([fixed[14], fixed[15]]),
+            fin: Flags::from_bits(bits).contains(Flags::FIN),
             timestamps,
             payload,
         })
@@ -70,13 +76,14 @@ impl<'a> Plain<'a> {
     #[must_use]
     pub fn of(segment: &Segment<'a>) -> Option<Plain<'a>> {
         let is_plain =
-            segment.flags.without(Flags::PSH) == Flags::ACK && segment.options.sack.is_empty();
+            segment.flags.without(EITHER) == Flags::ACK && segment.options.sack.is_empty();
         is_plain.then_some(Plain {
             src_port: segment.src_port,
             dst_port: segment.dst_port,
             seq: segment.seq,
             ack: segment.ack,
             window: segment.window,
+            fin: segment.flags.contains(Flags::FIN),
             timestamps: segment.options.timestamps,
             payload: segment.payload,
         })
