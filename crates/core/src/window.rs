@@ -368,11 +368,13 @@ impl RecvWindow {
         budget: &Budget,
         share: &mut Share,
     ) -> Option<u64> {
-        self.poll_update_with(now, || rtt, config, budget, share)
+        self.poll_update_with(now, || rtt, config, budget, (share, 0))
     }
 
     /// As [`poll_update`](RecvWindow::poll_update) for who reads in many small pieces: `rtt` is asked
-    /// for only when a measurement may be ripe.
+    /// for only when a measurement may be ripe, and up to `slack` bytes that the share holds too much
+    /// stay with it for what comes next: a budget is shared, and costs what shared things cost. The
+    /// owner shrinks the share when nothing comes.
     #[inline]
     pub fn poll_update_with(
         &mut self,
@@ -380,12 +382,15 @@ impl RecvWindow {
         rtt: impl FnOnce() -> Option<Duration>,
         config: &WindowConfig,
         budget: &Budget,
-        share: &mut Share,
+        (share, slack): (&mut Share, u64),
     ) -> Option<u64> {
         if !self.is_steady(now, config) {
             self.tune(now, rtt(), config, budget, share);
         }
-        share.shrink_to(budget, self.needed(config));
+        let needed = self.needed(config);
+        if share.held() > needed.saturating_add(slack) {
+            share.shrink_to(budget, needed);
+        }
         if !self.update_due() {
             return None;
         }
@@ -422,6 +427,12 @@ impl RecvWindow {
             self.size = size;
         }
         granted
+    }
+
+    /// Shrinks the share to what it must hold: for an owner that fell idle.
+    #[inline]
+    pub fn trim(&self, config: &WindowConfig, budget: &Budget, share: &mut Share) {
+        share.shrink_to(budget, self.needed(config));
     }
 
     /// What the share must hold.

@@ -548,3 +548,26 @@ fn all_credit_can_be_announced_at_once() {
     assert_eq!((window.announce_all(), window.limit()), (Some(100), 1100));
     assert_eq!(window.announce_all(), None);
 }
+
+// What small pieces leave in a share stays for the next, up to what is said; and goes when it is trimmed.
+#[test]
+fn a_little_too_much_stays_with_the_share() {
+    let budget = Budget::root("test", MIB);
+    let (config, mut share) = (WindowConfig::new(64 * KIB, MIB), Share::default());
+    let mut window = RecvWindow::new(config.initial);
+    let pass = |window: &mut RecvWindow, share: &mut Share, bytes: u64, slack: u64| {
+        window.on_received(bytes).unwrap();
+        window.charge(&budget, share).unwrap();
+        window.on_consumed(bytes);
+        window.poll_update_with(Instant::ZERO, || None, &config, &budget, (share, slack));
+        share.held()
+    };
+    assert_eq!(pass(&mut window, &mut share, 1000, KIB), 1000);
+    assert_eq!(pass(&mut window, &mut share, 900, KIB), 1000);
+    assert_eq!(pass(&mut window, &mut share, 1025, KIB), 0);
+    assert_eq!(pass(&mut window, &mut share, 1000, 0), 0);
+    assert_eq!(pass(&mut window, &mut share, 1000, KIB), 1000);
+    assert_eq!(budget.used(), 1000);
+    window.trim(&config, &budget, &mut share);
+    assert_eq!((share.held(), budget.used()), (0, 0));
+}

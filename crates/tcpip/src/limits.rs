@@ -37,6 +37,9 @@ pub const DEFAULT_SEND_BUFFER: u64 = 64 * 1024;
 pub const MAX_SEND_BUFFER: u64 = 4 * 1024 * 1024;
 /// Bytes that every connection may have unacknowledged, though memory is short, so that it gets on.
 pub const LEAST_SEND: u64 = 4096;
+/// Bytes of the budget that a connection keeps for what arrives next while it is awake: small messages
+/// that are read as they come then do not change what all connections count.
+pub const RECEIVE_SLACK: u64 = 2048;
 /// See [`TcpConfig::user_timeout`](crate::TcpConfig::user_timeout).
 pub const DEFAULT_USER_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// See [`TcpConfig::syn_timeout`](crate::TcpConfig::syn_timeout).

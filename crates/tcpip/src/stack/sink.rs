@@ -66,14 +66,28 @@ impl<'a> Sink<'a> {
 
     /// One segment whose frame is nothing but headers and data, written in one go: what nearly all are.
     /// `None` when it is not: [`packet`](Sink::packet) deals with the rest.
-    #[inline]
     fn plain(
         &mut self,
         header: &Header,
         ecn: Ecn,
         data: Option<(&mut SendBuffer, Range<u64>)>,
     ) -> Option<Written> {
-        let header_len = header.len();
+        self.write_plain(header, ecn, data)
+    }
+
+    /// The same where what it returns is of no use: then it is not put together.
+    #[inline(always)]
+    fn write_plain(
+        &mut self,
+        header: &Header,
+        ecn: Ecn,
+        data: Option<(&mut SendBuffer, Range<u64>)>,
+    ) -> Option<Written> {
+        let stamped = header.stamped();
+        let header_len = match &stamped {
+            Some(whole) => whole.len(),
+            None => header.len(),
+        };
         let payload = data.as_ref().map_or(0, |(_, range)| length(range));
         let transport_len = header_len.saturating_add(payload);
         let ends = (self.wire.local, self.wire.remote);
@@ -89,7 +103,10 @@ impl<'a> Sink<'a> {
         };
         head.write(&mut self.out.data);
         let transport = self.out.data.len();
-        header.write(&mut self.out.data);
+        match &stamped {
+            Some(whole) => self.out.data.extend_from_slice(whole),
+            None => header.write(&mut self.out.data),
+        }
         if let Some((send, range)) = data {
             send.copy_range(range, &mut self.out.data);
         }
@@ -286,11 +303,15 @@ impl SegmentSink for Sink<'_> {
             Some((send, range)) if payload > usize::from(size) => {
                 self.super_segment(header, ecn, size, send, range);
             }
-            mut data => {
-                let again = data.as_mut();
-                let again = again.map(|(send, range)| (&mut **send, range.clone()));
-                if self.plain(header, ecn, again).is_none() {
-                    self.packet(header, ecn, None, data);
+            Some((send, range)) => {
+                let data = Some((&mut *send, range.clone()));
+                if self.write_plain(header, ecn, data).is_none() {
+                    self.packet(header, ecn, None, Some((send, range)));
+                }
+            }
+            None => {
+                if self.plain(header, ecn, None).is_none() {
+                    self.packet(header, ecn, None, None);
                 }
             }
         }

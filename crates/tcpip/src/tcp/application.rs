@@ -10,7 +10,9 @@ use super::connection::{Connection, OwnTimer};
 use super::error::{ReadError, WriteError};
 use super::interface::Context;
 use super::state::State;
-use crate::limits::{LEAST_BUFFER, LEAST_SEND, MAX_DSCP, MOST_WINDOW, WINDOW_PERIOD};
+use crate::limits::{
+    LEAST_BUFFER, LEAST_SEND, MAX_DSCP, MOST_WINDOW, RECEIVE_SLACK, WINDOW_PERIOD,
+};
 
 impl Connection {
     /// Appends what fits of `data` to the send buffer and takes it off `data`. Returns how many
@@ -195,10 +197,10 @@ impl Connection {
         let rtt = self.seen.rtt;
         let rtt = || rtt.map(|rtt| Duration::from_nanos(rtt.saturating_mul(3) / 2));
         // What it announces is told in the next segment, as `Receiver::advertise` sees fit.
-        let _told =
-            receive
-                .window
-                .poll_update_with(cx.now, rtt, config, cx.budget, &mut receive.share);
+        let share = (&mut receive.share, RECEIVE_SLACK);
+        let _told = receive
+            .window
+            .poll_update_with(cx.now, rtt, config, cx.budget, share);
         if receive.window.is_grown(config) && self.timers.get(OwnTimer::Window).is_none() {
             self.timers.set(OwnTimer::Window, cx.now + WINDOW_PERIOD);
             // Its wake-up is seen to after its turn to send.

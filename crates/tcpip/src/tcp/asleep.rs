@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use weir_core::budget::Share;
+use weir_core::budget::{Budget, Share};
 use weir_core::buf::Chunks;
 use weir_core::time::Instant;
 use weir_core::timer::{TimerKind as _, Timers};
@@ -124,9 +124,11 @@ impl Connection {
     }
 
     /// What is kept of it, at the time that [`rest_at`](Connection::rest_at) says or later.
-    pub(crate) fn sleep(&mut self, chunks: &mut Chunks) -> Asleep {
+    pub(crate) fn sleep(&mut self, chunks: &mut Chunks, budget: &Budget) -> Asleep {
         let (send, receive) = (&mut self.send, &mut self.receive);
         // What buffers keep for more of the same.
+        let config = &self.config.receive_window;
+        receive.window.trim(config, budget, &mut receive.share);
         send.buffer.restart(send.buffer.end(), chunks);
         receive.assembler.restart(receive.assembler.end(), chunks);
         Asleep {

@@ -28,6 +28,21 @@ impl Connection {
             .min(user)
     }
 
+    /// A time that [`wake_at`](Connection::wake_at) is not before, for less: whoever wakes it up by then
+    /// need not ask for more.
+    #[inline]
+    pub(crate) fn wake_floor(&self) -> Instant {
+        let floor = self.timers.next_at().min(self.recovery.timeout_floor());
+        if self.persists > 0 || !self.state.is_synchronized() {
+            // What ends these is not counted from what was sent.
+            return Instant::ZERO;
+        }
+        match self.recovery.first_unacked_at() {
+            Some(sent) => floor.min(sent + self.config.user_timeout),
+            None => floor,
+        }
+    }
+
     /// The next wake-up, and what it is for.
     #[cfg(test)]
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, TcpTimer)> {

@@ -1,5 +1,6 @@
 //! A connection and what the stack knows of it.
 
+use weir_core::budget::Budget;
 use weir_core::buf::Chunks;
 use weir_core::slab::Key;
 use weir_core::time::Instant;
@@ -115,9 +116,9 @@ impl Entry {
     }
 
     /// Keeps no more of the connection than what it goes on from.
-    pub(super) fn sleep(&mut self, chunks: &mut Chunks) {
+    pub(super) fn sleep(&mut self, chunks: &mut Chunks, budget: &Budget) {
         if let Body::Awake(connection) = &mut self.body {
-            let asleep = connection.sleep(chunks);
+            let asleep = connection.sleep(chunks, budget);
             self.body = Body::Asleep(Box::new(asleep));
         }
     }

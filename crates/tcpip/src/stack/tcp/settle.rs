@@ -22,8 +22,19 @@ impl Entry {
 
     /// Sets its wake-up. One that is too early stays: moving it for each segment would cost more than
     /// the rare wake-up for nothing.
-    #[inline]
+    #[inline(always)]
     pub(super) fn arm(&mut self, wheel: &mut Wheel<Target>, now: Instant, index: u32) {
+        let connection = self.connection();
+        let floor = connection.wake_floor();
+        debug_assert!(floor <= connection.wake_at(), "a floor above its wake-up");
+        // Without a wake-up, `timer_at` is later than anything.
+        if self.timer_at > floor {
+            self.arm_exactly(wheel, now, index);
+        }
+    }
+
+    #[inline(never)]
+    fn arm_exactly(&mut self, wheel: &mut Wheel<Target>, now: Instant, index: u32) {
         let due = self.connection().wake_at();
         if self.timer_at > due || self.timer.is_none() {
             self.move_wake_up(wheel, now, index, due);
@@ -64,6 +75,10 @@ impl Tcp {
     /// Looks at every connection that something happened to.
     pub(crate) fn settle_all(&mut self, host: &mut Host<'_>) {
         // What is touched meanwhile comes behind, and waits for the next time.
+        if let [index] = self.touched[..] {
+            self.touched.clear();
+            return self.settle(host, index);
+        }
         let count = self.touched.len();
         for at in 0..count {
             if let Some(index) = self.touched.get(at).copied() {
@@ -287,7 +302,8 @@ impl Tcp {
         let mut next = due;
         match entry.rest_at() {
             Some(at) if at <= host.now && !entry.touched && !entry.queued => {
-                entry.sleep(&mut host.shared.chunks);
+                let shared = &mut *host.shared;
+                entry.sleep(&mut shared.chunks, &shared.budget);
             }
             Some(at) => next = next.min(at.max(host.now + TIMER_TICK)),
             None => {}

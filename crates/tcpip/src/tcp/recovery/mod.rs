@@ -477,6 +477,7 @@ impl Recovery {
     }
 
     /// When the oldest unacknowledged byte was first sent: user time-outs count from here.
+    #[inline]
     pub(crate) fn first_unacked_at(&self) -> Option<Instant> {
         self.flight.records.front().map(|record| record.sent_at)
     }

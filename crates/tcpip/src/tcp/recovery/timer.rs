@@ -143,6 +143,16 @@ impl Recovery {
         self.pace_at.min(self.loss_timer().0)
     }
 
+    /// A time that [`next_timeout`](Recovery::next_timeout) is not before: the time-outs counted from
+    /// their least values, whether or not any of them runs.
+    #[inline]
+    pub(crate) fn timeout_floor(&self) -> Instant {
+        let least_rto = from_millis(self.min_rto.min(self.initial_rto));
+        let rto_at = self.timer_from.plus_nanos(least_rto);
+        let probe_at = self.progress_at.plus_nanos(self.probe_timeout());
+        self.pace_at.min(self.reorder_at).min(rto_at).min(probe_at)
+    }
+
     /// The same, and what for.
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, RecoveryTimer)> {
         let (at, timer) = self.loss_timer();

@@ -3,14 +3,14 @@
 use weir_core::congestion::Algorithm;
 
 use super::*;
-use crate::limits::{MODEL_REST_AFTER, REST_AFTER};
+use crate::limits::{MODEL_REST_AFTER, RECEIVE_SLACK, REST_AFTER};
 use crate::tcp::TcpStats;
 
 /// The connection sleeps and wakes up.
 fn rest(host: &mut Host) {
     let now = host.now;
     assert!(host.conn().rest_at().is_some_and(|at| at <= now));
-    let mut asleep = with!(*host, |c, cx| c.sleep(cx.chunks));
+    let mut asleep = with!(*host, |c, cx| c.sleep(cx.chunks, cx.budget));
     assert_eq!(asleep.state(), host.state());
     *host.conn() = asleep.wake(tuple());
 }
@@ -63,9 +63,26 @@ fn nothing_that_a_flow_goes_on_from_is_lost() {
         let answer = In::new(ACK).seq(701).ack(2601).data(&pattern(700..800));
         host.receive(&answer.stamps(3, 0));
         assert_eq!(host.read(), pattern(700..800));
+        // The one that has not slept yet holds a little for more of the same.
+        assert!(host.budget.used() <= RECEIVE_SLACK);
+        host.pass(ms(2000));
+        host.take();
+        rest(host);
+        assert_eq!(host.budget.used(), 0);
     }
-    assert_eq!(host.budget.used(), other.budget.used());
     assert_eq!(host.conn().stats(now).unacknowledged, 0);
+}
+
+// T156: what it holds of the budget for more small messages is given back when it sleeps.
+#[test]
+fn what_is_kept_for_small_messages_goes_when_it_sleeps() {
+    let mut host = used(TcpConfig::default());
+    let before = host.conn().receive.share.held();
+    assert!((700..=RECEIVE_SLACK).contains(&before), "{before}");
+    assert!(host.budget.used() >= before);
+    rest(&mut host);
+    assert_eq!(host.conn().receive.share.held(), 0);
+    assert_eq!(host.budget.used(), host.conn().send.share.held());
 }
 
 // T156: what is under way keeps it awake: data not acknowledged, not sent, or not read.

@@ -45,10 +45,17 @@ impl Header {
         let first =
             0x6000_0000 | (u32::from(self.traffic_class) << 20) | (self.flow_label & 0xf_ffff);
         let len = u16::try_from(payload_len).unwrap_or(u16::MAX).to_be_bytes();
-        out.extend_from_slice(&first.to_be_bytes());
-        out.extend_from_slice(&[len[0], len[1], self.next_header, self.hop_limit]);
-        out.extend_from_slice(&self.src.octets());
-        out.extend_from_slice(&self.dst.octets());
+        let [a, b, c, d] = first.to_be_bytes();
+        let begin = [a, b, c, d, len[0], len[1], self.next_header, self.hop_limit];
+        let mut header = [0; HEADER_LEN];
+        if let Some((fixed, ends)) = header.split_first_chunk_mut()
+            && let Some((src, dst)) = ends.split_first_chunk_mut()
+        {
+            *fixed = begin;
+            *src = self.src.octets();
+            dst.copy_from_slice(&self.dst.octets());
+        }
+        out.extend_from_slice(&header);
     }
 }
 

@@ -16,6 +16,8 @@ pub use plain::Plain;
 pub const HEADER_LEN: usize = 20;
 /// Bytes of the longest header.
 pub const MAX_HEADER_LEN: usize = 60;
+/// Bytes of a header that has timestamps and no other option.
+pub(crate) const STAMPED_LEN: usize = HEADER_LEN + Timestamps::LEN;
 /// Where the sequence number lies in the header, in bytes.
 pub const SEQUENCE_OFFSET: u16 = 4;
 /// Where the checksum lies in the header, in bytes.
@@ -115,7 +117,7 @@ impl Header {
     #[allow(clippy::len_without_is_empty, reason = "a header is never empty")]
     pub fn len(&self) -> usize {
         if self.options.only_timestamps().is_some() {
-            return HEADER_LEN + Timestamps::LEN;
+            return STAMPED_LEN;
         }
         HEADER_LEN.saturating_add(self.options.len())
     }
@@ -123,27 +125,33 @@ impl Header {
     /// Appends the header; its checksum field is 0.
     #[inline]
     pub fn write(&self, out: &mut Vec<u8>) {
-        let fixed = self.fixed();
-        let Some(stamps) = self.options.only_timestamps() else {
-            out.extend_from_slice(&fixed);
-            self.options.write(out);
+        if let Some(whole) = self.stamped() {
+            out.extend_from_slice(&whole);
             return;
-        };
-        // What nearly every segment has, in one piece.
-        let mut whole = [0; HEADER_LEN + Timestamps::LEN];
-        if let Some((first, second)) = whole.split_first_chunk_mut() {
-            *first = fixed;
-            second.copy_from_slice(&stamps.padded());
         }
-        out.extend_from_slice(&whole);
+        out.extend_from_slice(&self.fixed(self.len()));
+        self.options.write(out);
     }
 
-    /// The part that is always there.
+    /// The header as [`write`](Header::write) puts it, if its only option are timestamps: what nearly
+    /// every segment has.
     #[inline]
-    fn fixed(&self) -> [u8; HEADER_LEN] {
+    #[must_use]
+    pub(crate) fn stamped(&self) -> Option<[u8; STAMPED_LEN]> {
+        let stamps = self.options.only_timestamps()?;
+        let mut whole = [0; STAMPED_LEN];
+        let (first, second) = whole.split_first_chunk_mut()?;
+        *first = self.fixed(STAMPED_LEN);
+        second.copy_from_slice(&stamps.padded());
+        Some(whole)
+    }
+
+    /// The part that is always there, of a header of `len` bytes.
+    #[inline]
+    fn fixed(&self, len: usize) -> [u8; HEADER_LEN] {
         let (src, dst) = (self.src_port.to_be_bytes(), self.dst_port.to_be_bytes());
         let (seq, ack) = (self.seq.to_be_bytes(), self.ack.to_be_bytes());
-        let words = u16::try_from(self.len() >> 2).unwrap_or(5) << 12;
+        let words = u16::try_from(len >> 2).unwrap_or(5) << 12;
         let flags = (words | self.flags.bits()).to_be_bytes();
         let (window, urgent) = (self.window.to_be_bytes(), self.urgent.to_be_bytes());
         [

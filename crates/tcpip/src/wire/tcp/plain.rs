@@ -1,6 +1,6 @@
 //! Segments as nearly all are.
 
-use super::{Flags, HEADER_LEN, Segment, Timestamps};
+use super::{Flags, HEADER_LEN, STAMPED_LEN, Segment, Timestamps};
 
 /// A segment with ACK, perhaps PSH or FIN, and no other flag; without options but timestamps, which
 /// stand where every TCP puts them (RFC 7323 appendix A).
@@ -32,8 +32,6 @@ const MASK: u16 = 0xf1ff & !EITHER.bits();
 const BARE: u16 = 0x5000 | Flags::ACK.bits();
 /// Eight words and ACK.
 const STAMPED: u16 = 0x8000 | Flags::ACK.bits();
-/// Bytes of a header with timestamps.
-const STAMPED_LEN: usize = HEADER_LEN + 12;
 
 impl<'a> Plain<'a> {
     /// Takes a segment apart if it is plain: what [`Segment::parse`] makes of others. The checksum is
