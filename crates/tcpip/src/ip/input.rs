@@ -9,7 +9,7 @@ use crate::ip::counters::count;
 use crate::ip::interface::{is_host, is_loopback};
 use crate::ip::{Arrived, Cause, Complaint, Ecn, Ip, LOOPBACK, Received};
 use crate::wire::ipv6::{Extension, Rejected, Upper};
-use crate::wire::{checksum, ethernet, ipv4, ipv6, protocol};
+use crate::wire::{ethernet, ipv4, ipv6, protocol};
 
 /// Where a packet came in, and how.
 #[derive(Copy, Clone, Debug)]
@@ -70,66 +70,6 @@ impl Ip {
             }
             _ => None,
         }
-    }
-
-    /// Takes a frame if it is what most are: on a link of packets, IPv4 without options, whole, between
-    /// the two whom the packet before was from and for, with TCP or UDP in it. `None`: nothing was
-    /// done, [`handle_frame`](Ip::handle_frame) is to have it.
-    #[inline]
-    pub(crate) fn take_usual<'a>(
-        &mut self,
-        interface: InterfaceId,
-        packet: &'a [u8],
-        offload: Offload,
-    ) -> Option<Received<'a>> {
-        let header: &[u8; ipv4::HEADER_LEN] = packet.first_chunk()?;
-        let [
-            first,
-            dscp_ecn,
-            ..,
-            hop_limit,
-            protocol,
-            _,
-            _,
-            s0,
-            s1,
-            s2,
-            s3,
-            d0,
-            d1,
-            d2,
-            d3,
-        ] = *header;
-        let ends = [s0, s1, s2, s3, d0, d1, d2, d3];
-        let own = self.interfaces.get(interface.index())?;
-        let total_len = usize::from(u16::from_be_bytes([header[2], header[3]]));
-        let fragment = u16::from_be_bytes([header[6], header[7]]);
-        if first != ipv4::PLAIN
-            || own.recent_v4 != (ends, self.generation)
-            || own.capabilities.medium != Medium::Ip
-            || fragment & ipv4::ANY_FRAGMENT != 0
-            || !matches!(protocol, protocol::TCP | protocol::UDP)
-            || !checksum::is_valid_header(header)
-        {
-            return None;
-        }
-        let packet = packet.get(..total_len)?;
-        let payload = packet.get(ipv4::HEADER_LEN..)?;
-        count(&mut self.counters.in_receives);
-        count(&mut self.counters.in_delivers);
-        Some(Received {
-            interface,
-            src: Ipv4Addr::new(s0, s1, s2, s3).into(),
-            dst: Ipv4Addr::new(d0, d1, d2, d3).into(),
-            protocol,
-            ecn: Ecn::from_bits(dscp_ecn),
-            hop_limit,
-            to_many: false,
-            payload,
-            packet,
-            checksum: offload.checksum,
-            segments: offload.segments,
-        })
     }
 
     fn handle_packet<'a>(
@@ -217,9 +157,15 @@ impl Ip {
         let generation = self.generation();
         if let Some(interface) = self.interfaces.get_mut(incoming.interface.index()) {
             interface.recent = Some((ends, generation));
-            if let (IpAddr::V4(src), IpAddr::V4(dst)) = ends {
-                let ([a, b, c, d], [e, f, g, h]) = (src.octets(), dst.octets());
-                interface.recent_v4 = ([a, b, c, d, e, f, g, h], generation);
+            match ends {
+                (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                    let ([a, b, c, d], [e, f, g, h]) = (src.octets(), dst.octets());
+                    interface.recent_v4 = ([a, b, c, d, e, f, g, h], generation);
+                }
+                (IpAddr::V6(src), IpAddr::V6(dst)) => {
+                    interface.recent_v6 = ([src.octets(), dst.octets()], generation);
+                }
+                _ => {}
             }
         }
     }

@@ -36,6 +36,8 @@ pub(crate) struct Interface {
     pub(crate) recent: Option<((IpAddr, IpAddr), u32)>,
     /// The same of the last over IPv4, as they stand in its header; of generation 0 when there was none.
     pub(crate) recent_v4: ([u8; 8], u32),
+    /// The same of the last over IPv6.
+    pub(crate) recent_v6: ([[u8; 16]; 2], u32),
 }
 
 /// Parameters that router advertisements set.
@@ -130,6 +132,7 @@ impl Interface {
             report_due: false,
             recent: None,
             recent_v4: ([0xff; 8], 0),
+            recent_v6: ([[0xff; 16]; 2], 0),
         }
     }
 

@@ -11,6 +11,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
+//! | `usual.rs` | what arrives, when it is as most packets are |
 //! | `input.rs`, `fragments.rs`, `reassembly.rs` | what arrives, to whom it is, out of its fragments |
 //! | `output.rs`, `ids.rs` | what is sent, in fragments where it must be |
 //! | `route.rs`, `table.rs`, `source.rs`, `pmtu.rs` | which way, from which address, how large |
@@ -46,6 +47,7 @@ pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 mod types;
+mod usual;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;

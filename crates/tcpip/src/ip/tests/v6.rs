@@ -284,3 +284,52 @@ fn sources_that_are_no_single_host_are_dropped() {
     assert!(host.arrived.is_empty() && host.sent().is_empty());
     assert_eq!(host.ip.counters.in_addr_errors, 8);
 }
+
+// The short way takes nothing of IPv6 that the long way would not, and takes it alike, on either link.
+#[test]
+fn the_usual_packet_is_taken_as_any_is() {
+    let good = to_us(6, &[7; 20]);
+    let offload = Offload::default();
+    for is_ethernet in [false, true] {
+        let mut host = match is_ethernet {
+            true => Host::ethernet(&["fd00::1/64"]),
+            false => host(),
+        };
+        let framed = |packet: &[u8]| match is_ethernet {
+            true => frame(PEER, US, packet),
+            false => packet.to_vec(),
+        };
+        let mut bytes = framed(&good);
+        // What a link pads a frame with is no part of the packet.
+        bytes.extend_from_slice(&[9; 6]);
+        assert!(host.ip.take_usual(FIRST, &bytes, offload).is_none());
+        let mut scratch = Vec::new();
+        let any = host
+            .ip
+            .handle_frame(host.now, FIRST, &bytes, offload, &mut scratch);
+        let Some(Arrived::Packet(any)) = any else {
+            panic!("the packet is for us");
+        };
+        let before = (host.ip.counters.in_receives, host.ip.counters.in_delivers);
+        let usual = host.ip.take_usual(FIRST, &bytes, offload).unwrap();
+        assert_eq!(format!("{any:?}"), format!("{usual:?}"));
+        let after = (host.ip.counters.in_receives, host.ip.counters.in_delivers);
+        assert_eq!(after, (before.0 + 1, before.1 + 1));
+        let mut others = vec![
+            framed(&packet6("fd00::3", "fd00::1", 6, &[7; 20])),
+            framed(&packet6("fd00::2", "fd00::9", 6, &[7; 20])),
+            framed(&to_us(58, &[7; 20])),
+            framed(&to_us(44, &fragment(6, 0, true, 1, &[7; 24]))),
+            framed(&good)[..50].to_vec(),
+        ];
+        if is_ethernet {
+            let to_all = Mac([0xff; 6]);
+            others.extend([frame(PEER, to_all, &good), frame(PEER, OTHER, &good)]);
+        }
+        for packet in &others {
+            assert!(host.ip.take_usual(FIRST, packet, offload).is_none());
+        }
+        host.ip.changed();
+        assert!(host.ip.take_usual(FIRST, &bytes, offload).is_none());
+    }
+}
