@@ -145,6 +145,7 @@ impl<T> Slab<T> {
     }
 
     /// Takes the entry of `key` out, or `None` when it was removed before.
+    #[inline]
     pub fn remove(&mut self, key: Key) -> Option<T> {
         let chunk_index = key.index() / CHUNK;
         let place = key.index() % CHUNK;
@@ -153,12 +154,15 @@ impl<T> Slab<T> {
         if slot.generation != key.generation {
             return None;
         }
-        let value = slot.value.take()?;
-        chunk.occupied &= !(1 << place);
-        self.len -= 1;
-        self.set_vacant(chunk_index, true);
-        self.free_tail();
-        Some(value)
+        // Moved once, from its place to the caller's.
+        let value = slot.value.take();
+        if value.is_some() {
+            chunk.occupied &= !(1 << place);
+            self.len -= 1;
+            self.set_vacant(chunk_index, true);
+            self.free_tail();
+        }
+        value
     }
 
     /// The present entry at a place, whatever its generation.

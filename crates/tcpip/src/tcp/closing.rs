@@ -127,7 +127,8 @@ impl Connection {
     }
 
     /// Takes over the lists of a connection that is over, which gave its memory back.
-    pub(crate) fn reuse(&mut self, cx: &mut Context<'_>, old: &mut Connection) {
+    #[inline]
+    pub(super) fn reuse(&mut self, cx: &mut Context<'_>, old: &mut Connection) {
         self.recovery.reuse(&mut old.recovery);
         if self.send.buffer.is_empty() && self.send.buffer.end() == 1 {
             old.send.buffer.restart(1, cx.chunks);

@@ -92,6 +92,20 @@ pub(crate) struct Connection {
     pub(super) keepalives: u8,
 }
 
+/// What a connection is made of.
+pub(crate) struct Making {
+    /// Its two ends.
+    pub(crate) tuple: Tuple,
+    /// How it is to behave.
+    pub(crate) config: Arc<TcpConfig>,
+    /// What it begins counting from.
+    pub(crate) numbers: Numbers,
+    /// The way.
+    pub(crate) path: PathInfo,
+    /// The memory of one that is over and was [released](Connection::release).
+    pub(crate) spare: Option<Box<Connection>>,
+}
+
 /// The handshake's own variables.
 #[derive(Debug)]
 pub(super) struct Begin {
@@ -175,13 +189,10 @@ impl Connection {
     /// `poll_transmit` goes with a SYN that has a cookie.
     pub(crate) fn connect(
         cx: &mut Context<'_>,
-        tuple: Tuple,
-        config: Arc<TcpConfig>,
-        numbers: Numbers,
-        path: PathInfo,
+        making: Making,
         fast_open: Option<FastOpen>,
-    ) -> Connection {
-        let mut connection = Connection::new(cx, tuple, config, numbers, path, State::SynSent);
+    ) -> Box<Connection> {
+        let mut connection = Connection::new(cx, making, State::SynSent);
         connection.begin.cookie = fast_open.map(Box::new);
         connection.ecn.asked = connection.config.ecn;
         cx.counters.active_opens = cx.counters.active_opens.saturating_add(1);
@@ -191,14 +202,11 @@ impl Connection {
     /// Passive open: answers `syn`, which a listener got and found acceptable.
     pub(crate) fn accept(
         cx: &mut Context<'_>,
-        tuple: Tuple,
-        config: Arc<TcpConfig>,
-        numbers: Numbers,
-        path: PathInfo,
+        making: Making,
         syn: &Received<'_>,
         fast_open: FastOpenReply,
-    ) -> Connection {
-        let mut connection = Connection::new(cx, tuple, config, numbers, path, State::SynReceived);
+    ) -> Box<Connection> {
+        let mut connection = Connection::new(cx, making, State::SynReceived);
         connection.begin.is_passive = true;
         connection.begin.cookie = fast_open.cookie.map(Box::new);
         connection.on_received(cx, syn.segments);
@@ -214,21 +222,14 @@ impl Connection {
 
     /// Passive open by the ACK to a SYN cookie: ESTABLISHED at once. `ack` is not yet processed;
     /// pass it to `handle_segment` next. `peer_initial` is the peer's initial sequence number.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "what the cookie and its ACK say, each once"
-    )]
     pub(crate) fn from_cookie(
         cx: &mut Context<'_>,
-        tuple: Tuple,
-        config: Arc<TcpConfig>,
-        numbers: Numbers,
-        path: PathInfo,
+        making: Making,
         peer_initial: u32,
         agreed: &Agreed,
         ack: &Received<'_>,
-    ) -> Connection {
-        let mut connection = Connection::new(cx, tuple, config, numbers, path, State::SynReceived);
+    ) -> Box<Connection> {
+        let mut connection = Connection::new(cx, making, State::SynReceived);
         connection.begin.is_passive = true;
         connection.begin.syn_due = false;
         connection.begin.syns = 1;
@@ -257,21 +258,30 @@ impl Connection {
         connection
     }
 
-    #[inline]
-    fn new(
-        cx: &mut Context<'_>,
-        tuple: Tuple,
-        config: Arc<TcpConfig>,
-        numbers: Numbers,
-        path: PathInfo,
-        state: State,
-    ) -> Connection {
+    /// One of which nothing was sent or received. It is written to its place once: a connection is a
+    /// kilobyte, and every copy of it would be felt where many come and go.
+    fn new(cx: &mut Context<'_>, making: Making, state: State) -> Box<Connection> {
+        let Making {
+            tuple,
+            config,
+            numbers,
+            path,
+            spare,
+        } = making;
         let seed = next_u64(cx.rng);
-        Connection::blank(cx.now, seed, tuple, config, numbers, path, state)
+        let mut connection = Connection::blank(cx.now, seed, tuple, config, numbers, path, state);
+        match spare {
+            Some(mut spare) => {
+                connection.reuse(cx, &mut spare);
+                *spare = connection;
+                spare
+            }
+            None => Box::new(connection),
+        }
     }
 
-    /// One of which nothing was sent or received. `seed`: of its congestion controller.
-    #[inline]
+    /// The same as a value. `seed`: of its congestion controller.
+    #[inline(always)]
     pub(super) fn blank(
         now: Instant,
         seed: u64,

@@ -51,6 +51,7 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
+    #[inline(always)]
     pub(super) fn new(initial: u64) -> Receiver {
         Receiver {
             assembler: Receiver::assembler_at(1),

@@ -43,6 +43,7 @@ pub(super) struct Sender {
 }
 
 impl Sender {
+    #[inline(always)]
     pub(super) fn new(limit: u64, peer_mss: u16) -> Sender {
         Sender {
             buffer: Sender::buffer_at(1),

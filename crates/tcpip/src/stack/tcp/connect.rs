@@ -14,7 +14,7 @@ use crate::stack::{
     BindError, ConnectConfig, ConnectError, ListenConfig, ListenerKey, TcpKey, ports,
 };
 use crate::tcp::CloseCause;
-use crate::tcp::connection::Connection;
+use crate::tcp::connection::{Connection, Making};
 use crate::tcp::interface::Tuple;
 use crate::tcp::listen::Listener;
 use crate::wire::tcp::FastOpen;
@@ -146,10 +146,15 @@ impl Tcp {
             cookie.unwrap_or(FastOpen::REQUEST)
         });
         let numbers = self.numbers(host.now, &tuple, least);
-        let mut context = host.context();
-        let path = path(&route);
-        let connection = Connection::connect(&mut context, tuple, shared, numbers, path, fast_open);
-        let key = self.insert(host, connection, hash, route, Owner::Application);
+        let making = Making {
+            tuple,
+            config: shared,
+            numbers,
+            path: path(&route),
+            spare: self.spare.pop(),
+        };
+        let connection = Connection::connect(&mut host.context(), making, fast_open);
+        let key = self.insert(connection, hash, route, Owner::Application);
         self.touch(key.index);
         Ok(TcpKey(key))
     }

@@ -11,7 +11,7 @@ use crate::limits::CONNECTION_COST;
 use crate::stack::demux::Target;
 use crate::stack::host::Host;
 use crate::stack::{Event, Gone, IncomingKey, ListenerKey, Refusal, TcpKey};
-use crate::tcp::connection::Connection;
+use crate::tcp::connection::{Connection, Making};
 use crate::tcp::interface::{FastOpenReply, Received, Tuple};
 use crate::wire::tcp::{Flags, Header, Options, Segment};
 use crate::wire::{ipv4, ipv6, protocol};
@@ -210,16 +210,20 @@ impl Tcp {
             return Err(Gone);
         }
         let numbers = self.numbers(host.now, &tuple, incoming.least);
-        let connection = Connection::accept(
-            &mut host.context(),
+        let making = Making {
             tuple,
             config,
             numbers,
-            path(&route),
+            path: path(&route),
+            spare: self.spare.pop(),
+        };
+        let connection = Connection::accept(
+            &mut host.context(),
+            making,
             &incoming.syn(),
             FastOpenReply::default(),
         );
-        let key = self.insert(host, connection, incoming.hash, route, Owner::Application);
+        let key = self.insert(connection, incoming.hash, route, Owner::Application);
         self.mark_half_open(key, false);
         self.touch(key.index);
         Ok(TcpKey(key))

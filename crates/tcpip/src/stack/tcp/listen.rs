@@ -9,7 +9,7 @@ use crate::limits::{CONNECTION_COST, MAX_FAST_OPEN_PENDING};
 use crate::stack::config::SynCookies;
 use crate::stack::host::Host;
 use crate::tcp::TcpConfig;
-use crate::tcp::connection::Connection;
+use crate::tcp::connection::{Connection, Making};
 use crate::tcp::interface::{Agreed, FastOpenReply, Numbers, Tuple};
 use crate::tcp::listen::cookie::Cookies;
 use crate::tcp::listen::fast_open::Worth;
@@ -102,17 +102,17 @@ impl Tcp {
         it.half_open = it.half_open.saturating_add(1);
         let config = it.config.clone();
         let numbers = self.numbers(host.now, &arrival.tuple, least);
-        let connection = Connection::accept(
-            &mut host.context(),
-            arrival.tuple,
+        let making = Making {
+            tuple: arrival.tuple,
             config,
             numbers,
-            path(&route),
-            &arrival.received,
-            fast_open,
-        );
+            path: path(&route),
+            spare: self.spare.pop(),
+        };
+        let syn = &arrival.received;
+        let connection = Connection::accept(&mut host.context(), making, syn, fast_open);
         let owner = Owner::Opening(listener);
-        let key = self.insert(host, connection, arrival.hash, route, owner);
+        let key = self.insert(connection, arrival.hash, route, owner);
         self.mark_half_open(key, fast_open.take_data);
         self.settle(host, key.index);
         Some(key)
@@ -261,18 +261,22 @@ impl Tcp {
             iss,
             ..self.numbers(host.now, &arrival.tuple, None)
         };
-        let connection = Connection::from_cookie(
-            &mut host.context(),
-            arrival.tuple,
+        let making = Making {
+            tuple: arrival.tuple,
             config,
             numbers,
-            path(&route),
+            path: path(&route),
+            spare: self.spare.pop(),
+        };
+        let connection = Connection::from_cookie(
+            &mut host.context(),
+            making,
             arrival.received.segment.seq.wrapping_sub(1),
             agreed,
             &arrival.received,
         );
         let owner = Owner::Opening(listener);
-        let key = self.insert(host, connection, arrival.hash, route, owner);
+        let key = self.insert(connection, arrival.hash, route, owner);
         if let Some(entry) = self.connections.get_mut(key) {
             entry
                 .connection()

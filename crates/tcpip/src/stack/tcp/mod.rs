@@ -213,20 +213,11 @@ impl Tcp {
     #[inline]
     fn insert(
         &mut self,
-        host: &mut Host<'_>,
-        mut connection: Connection,
+        connection: Box<Connection>,
         hash: u32,
         route: Route,
         owner: Owner,
     ) -> Key {
-        let connection = match self.spare.pop() {
-            Some(mut spare) => {
-                connection.reuse(&mut host.context(), &mut spare);
-                *spare = connection;
-                spare
-            }
-            None => Box::new(connection),
-        };
         let entry = Entry::new(connection, hash, route, owner);
         let key = self.connections.insert(entry);
         self.ends.insert(hash, Target::Connection(key.index));

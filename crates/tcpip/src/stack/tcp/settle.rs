@@ -96,8 +96,10 @@ impl Tcp {
         entry.touched = false;
         let connection = entry.body.connection(&entry.tuple);
         let news = connection.take_news();
-        if connection.state() == State::Established && !entry.half_open {
-            // What most are, most of the time.
+        let state = connection.state();
+        let is_open = !entry.half_open || state == State::SynReceived;
+        if is_open && !matches!(state, State::Closed | State::TimeWait) {
+            // It is where it was, for the stack: what most are, most of the time.
             if !entry.queued && connection.wants_transmit() {
                 entry.queued = true;
                 self.ready.push_back(index);

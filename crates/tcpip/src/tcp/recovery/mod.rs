@@ -179,6 +179,7 @@ pub(crate) struct Recovery {
 
 impl Recovery {
     /// A connection that has sent nothing.
+    #[inline(always)]
     pub(crate) fn new(now: Instant, config: &RecoveryConfig) -> Recovery {
         Recovery {
             controller: Box::new(Resting),

@@ -100,6 +100,39 @@ fn the_straight_line_leaves_what_the_long_way_leaves() {
     assert!(plain > 3000 && boards > 1000, "{plain} {boards}");
 }
 
+// The acknowledgement of a SYN that was sent once, of which there is one in each life; of one that was
+// repeated it says something else (RFC 6298 5.7, Karn).
+#[test]
+fn the_acknowledgement_of_a_syn_leaves_the_same_behind() {
+    for algorithm in [Algorithm::NewReno, Algorithm::Cubic, Algorithm::Bbr] {
+        let config = config(algorithm);
+        let mut pair = [(); 2].map(|()| Model::new(&config));
+        for model in &mut pair {
+            model.transmit_syn();
+            model.now += ms(20);
+        }
+        let [long, short] = &mut pair;
+        assert!(!short.recovery.is_plain());
+        assert_eq!(
+            short.recovery.is_plain_or_first(),
+            algorithm != Algorithm::Bbr
+        );
+        long.ack_at(1);
+        if short.recovery.is_plain_or_first() {
+            let (send, chunks) = (&mut short.send, &mut short.chunks);
+            let rtt = short.recovery.on_plain_ack(short.now, 1, send, chunks);
+            assert_eq!(rtt, Some(20_000_000));
+            let [long, short] = pair.each_ref().map(|model| format!("{:?}", model.recovery));
+            assert_eq!(long, short);
+        }
+    }
+    let mut model = Model::new(&config(Algorithm::Cubic));
+    model.transmit_syn();
+    model.now += ms(3000);
+    model.expire();
+    assert!(!model.recovery.is_plain_or_first());
+}
+
 // A board that says nothing any more goes, and with it the long way.
 #[test]
 fn after_a_repaired_loss_everything_is_plain_again() {

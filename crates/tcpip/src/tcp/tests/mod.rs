@@ -23,7 +23,7 @@ use weir_core::time::{Duration, Instant};
 use weir_core::trace::Tracer;
 
 use super::config::TcpConfig;
-use super::connection::Connection;
+use super::connection::{Connection, Making};
 use super::interface::{
     Context, FastOpenReply, News, Numbers, PathInfo, Received, SegmentSink, TcpTimer, Tuple,
 };
@@ -177,6 +177,17 @@ macro_rules! with {
 }
 use with;
 
+/// What a connection is made of whose memory is new.
+fn making(tuple: Tuple, config: Arc<TcpConfig>, numbers: Numbers) -> Making {
+    Making {
+        tuple,
+        config,
+        numbers,
+        path: PATH,
+        spare: None,
+    }
+}
+
 impl Host {
     fn new() -> Host {
         Host {
@@ -214,13 +225,10 @@ impl Host {
         let mut host = Host::new();
         let connection = Connection::connect(
             &mut host.cx(),
-            tuple(),
-            Arc::new(config),
-            numbers(OURS),
-            PATH,
+            making(tuple(), Arc::new(config), numbers(OURS)),
             fast_open,
         );
-        host.connection = Some(connection);
+        host.connection = Some(*connection);
         host
     }
 
@@ -239,14 +247,11 @@ impl Host {
         let config = Arc::new(config);
         let connection = Connection::accept(
             &mut self.cx(),
-            tuple(),
-            config,
-            numbers(OURS),
-            PATH,
+            making(tuple(), config, numbers(OURS)),
             &received,
             reply,
         );
-        self.connection = Some(connection);
+        self.connection = Some(*connection);
         self.flush();
     }
 

@@ -230,15 +230,12 @@ fn a_cookie_opens_with_its_options() {
     let received = ack.received();
     let connection = Connection::from_cookie(
         &mut host.cx(),
-        tuple(),
-        config,
-        numbers(OURS),
-        PATH,
+        making(tuple(), config, numbers(OURS)),
         THEIRS,
         &agreed,
         &received,
     );
-    host.connection = Some(connection);
+    host.connection = Some(*connection);
     host.receive(&ack);
     assert_eq!(host.state(), State::Established);
     assert!(host.news.connected);
@@ -272,15 +269,12 @@ fn the_timestamp_of_a_cookie_measures_its_round_trip() {
     let (received, config) = (ack.received(), Arc::new(TcpConfig::default()));
     let connection = Connection::from_cookie(
         &mut host.cx(),
-        tuple(),
-        config,
-        numbers(OURS),
-        PATH,
+        making(tuple(), config, numbers(OURS)),
         THEIRS,
         &agreed,
         &received,
     );
-    host.connection = Some(connection);
+    host.connection = Some(*connection);
     host.receive(&ack);
     let rtt = host.conn().stats(Instant::ZERO).rtt;
     assert!(

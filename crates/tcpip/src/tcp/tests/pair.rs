@@ -151,14 +151,11 @@ impl Host {
         let reply = FastOpenReply::default();
         let connection = Connection::accept(
             &mut self.cx(),
-            tuple,
-            config,
-            numbers(THEIRS),
-            PATH,
+            making(tuple, config, numbers(THEIRS)),
             &received,
             reply,
         );
-        self.connection = Some(connection);
+        self.connection = Some(*connection);
         self.flush();
     }
 }
