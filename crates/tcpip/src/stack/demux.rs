@@ -107,8 +107,13 @@ impl Demux {
         let mut at = hash as usize;
         loop {
             let slot = self.slot(at)?;
-            let target = Target::unpack(slot.packed)?;
-            if slot.hash == hash && is_it(target) {
+            if slot.packed == 0 {
+                return None;
+            }
+            if slot.hash == hash
+                && let Some(target) = Target::unpack(slot.packed)
+                && is_it(target)
+            {
                 return Some(target);
             }
             at = at.wrapping_add(1);

@@ -116,29 +116,23 @@ impl Connection {
             || (self.state == State::Closed && !self.reset_due && self.stray_reset.is_none())
     }
 
-    /// Gives all memory back, before it is dropped.
+    /// Gives all memory back, before it is dropped or its lists are [taken over](Connection::reuse).
     pub(crate) fn release(&mut self, cx: &mut Context<'_>) {
         self.set_state(cx, State::Closed, "released");
-        let at = self.send.buffer.end();
-        self.send.buffer.restart(at, cx.chunks);
+        self.send.buffer.restart(1, cx.chunks);
         self.receive.assembler.restart(1, cx.chunks);
         self.send.share.shrink_to(cx.budget, 0);
         self.receive.share.shrink_to(cx.budget, 0);
     }
 
-    /// Takes over the lists of a connection that is over, which gave its memory back.
+    /// A new connection takes over the lists of one that is over, which was
+    /// [released](Connection::release).
     #[inline]
-    pub(super) fn reuse(&mut self, cx: &mut Context<'_>, old: &mut Connection) {
+    pub(super) fn reuse(&mut self, old: &mut Connection) {
         self.recovery.reuse(&mut old.recovery);
-        if self.send.buffer.is_empty() && self.send.buffer.end() == 1 {
-            old.send.buffer.restart(1, cx.chunks);
-            core::mem::swap(&mut self.send.buffer, &mut old.send.buffer);
-        }
-        if self.receive.assembler.is_empty() && self.receive.assembler.end() == 1 {
-            old.receive.assembler.restart(1, cx.chunks);
-            core::mem::swap(&mut self.receive.assembler, &mut old.receive.assembler);
-            self.receive.assembler.keep_last(!self.receive.stopped);
-        }
+        core::mem::swap(&mut self.send.buffer, &mut old.send.buffer);
+        core::mem::swap(&mut self.receive.assembler, &mut old.receive.assembler);
+        self.receive.assembler.keep_last(true);
     }
 
     /// How long an orphan may take: the linger time while something of ours is unacknowledged, then

@@ -272,7 +272,7 @@ impl Connection {
         let mut connection = Connection::blank(cx.now, seed, tuple, config, numbers, path, state);
         match spare {
             Some(mut spare) => {
-                connection.reuse(cx, &mut spare);
+                connection.reuse(&mut spare);
                 *spare = connection;
                 spare
             }
