@@ -461,8 +461,7 @@ impl RecvWindow {
         self.size <= config.initial
             && self.consumed.saturating_sub(self.epoch_offset) < self.size
             && self.epoch_start != Instant::MAX
-            && now.as_nanos().saturating_sub(self.epoch_start.as_nanos())
-                < nanos(config.shrink_after)
+            && now.nanos_since(self.epoch_start) < nanos(config.shrink_after)
     }
 
     /// Judges the measurement under way, if it is ripe, and grows or shrinks the window.

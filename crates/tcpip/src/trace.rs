@@ -10,7 +10,8 @@ use weir_core::trace::{
 };
 
 use crate::ip::Ecn;
-use crate::tcp::{State, Tuple};
+use crate::tcp::State;
+use crate::tcp::interface::Tuple;
 use crate::wire::seq;
 use crate::wire::tcp::{Flags, Options};
 

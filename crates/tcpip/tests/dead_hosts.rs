@@ -6,6 +6,8 @@
     reason = "a test fails by panic"
 )]
 
+mod raw;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::mpsc::{Sender, channel};
 
@@ -14,7 +16,7 @@ use weir_core::rng::rng_from_seed;
 use weir_core::time::{Duration, Instant};
 use weir_core::trace::{self, Level, Sink};
 use weir_tcpip::wire::tcp::{Flags, Header, Options};
-use weir_tcpip::wire::{checksum, ethernet, ipv4, protocol};
+use weir_tcpip::wire::{checksum, ethernet, protocol};
 use weir_tcpip::{
     Capabilities, Cidr, CloseCause, Config, ConnectConfig, Datagram, Event, IcmpKind,
     InterfaceConfig, InterfaceId, ListenConfig, Mac, Medium, Offload, RouteConfig, Stack,
@@ -208,24 +210,12 @@ fn syn(from: Ipv4Addr) -> Vec<u8> {
         options: Options::default(),
         ..Header::default()
     };
-    ipv4::Header {
-        src: from,
-        dst: us,
-        protocol: protocol::TCP,
-        ttl: 64,
-        dscp_ecn: 0,
-        id: 0,
-        dont_fragment: true,
-        more_fragments: false,
-        fragment_offset: 0,
-        total_len: 0,
-    }
-    .write(header.len(), &mut frame);
-    let begun = frame.len();
-    header.write(&mut frame);
-    let len = u32::try_from(header.len()).unwrap();
+    let mut segment = Vec::new();
+    header.write(&mut segment);
+    let len = u32::try_from(segment.len()).unwrap();
     let pseudo = checksum::pseudo(from.into(), us.into(), protocol::TCP, len);
-    checksum::patch(&mut frame, begun, 16, pseudo);
+    checksum::patch(&mut segment, 0, 16, pseudo);
+    frame.extend(raw::ip(from.into(), us.into(), protocol::TCP, &segment));
     frame
 }
 

@@ -62,7 +62,6 @@ pub(crate) use self::complain::Complaint;
 pub use self::config::{ConfigError, InterfaceConfig, RouteConfig};
 pub use self::counters::IpCounters;
 pub(crate) use self::notes::Cause;
-#[allow(unused_imports, reason = "the rooms are being furnished")]
 pub(crate) use self::types::{
     Arrived, Cut, Hints, IcmpError, IpEvent, LOOPBACK, Packet, Plain, Received, Route, Undelivered,
 };

@@ -64,20 +64,28 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// One segment whose frame is nothing but headers and data, written in one go: what nearly all are.
-    /// `None` when it is not: [`packet`](Sink::packet) deals with the rest.
-    fn plain(
+    /// One segment, however its frame is to be made; how it was written, if in one go.
+    #[inline(always)]
+    fn single(
         &mut self,
         header: &Header,
         ecn: Ecn,
-        data: Option<(&mut SendBuffer, Range<u64>)>,
+        mut data: Option<(&mut SendBuffer, Range<u64>)>,
     ) -> Option<Written> {
-        self.write_plain(header, ecn, data)
+        let lent = data
+            .as_mut()
+            .map(|(send, range)| (&mut **send, range.clone()));
+        let written = self.plain(header, ecn, lent);
+        if written.is_none() {
+            self.packet(header, ecn, None, data);
+        }
+        written
     }
 
-    /// The same where what it returns is of no use: then it is not put together.
+    /// One segment whose frame is nothing but headers and data, written in one go: what nearly all are.
+    /// `None` when it is not: [`packet`](Sink::packet) deals with the rest.
     #[inline(always)]
-    fn write_plain(
+    fn plain(
         &mut self,
         header: &Header,
         ecn: Ecn,
@@ -254,10 +262,7 @@ impl<'a> Sink<'a> {
                 self.follow(before, &header, (&mut *send, part));
                 continue;
             }
-            before = self.plain(&header, ecn, Some((&mut *send, part.clone())));
-            if before.is_none() {
-                self.packet(&header, ecn, None, Some((&mut *send, part)));
-            }
+            before = self.single(&header, ecn, Some((&mut *send, part)));
         }
     }
 }
@@ -303,16 +308,8 @@ impl SegmentSink for Sink<'_> {
             Some((send, range)) if payload > usize::from(size) => {
                 self.super_segment(header, ecn, size, send, range);
             }
-            Some((send, range)) => {
-                let data = Some((&mut *send, range.clone()));
-                if self.write_plain(header, ecn, data).is_none() {
-                    self.packet(header, ecn, None, Some((send, range)));
-                }
-            }
-            None => {
-                if self.plain(header, ecn, None).is_none() {
-                    self.packet(header, ecn, None, None);
-                }
+            data => {
+                let _written = self.single(header, ecn, data);
             }
         }
     }

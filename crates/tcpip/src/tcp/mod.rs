@@ -42,19 +42,10 @@ mod urgent;
 
 pub(crate) use config::check_dscp;
 pub use config::{KeepAlive, SendBufferConfig, Setting, TcpConfig};
-#[allow(unused_imports, reason = "the rooms are being furnished")]
-pub(crate) use connection::Connection;
 pub use error::{CloseCause, ReadError, WriteError};
 pub use interface::TcpTimer;
-#[allow(unused_imports, reason = "the rooms are being furnished")]
-pub(crate) use interface::{
-    Agreed, Context, FastOpenReply, News, Numbers, PathInfo, Received, SegmentSink, Tuple,
-    timestamp,
-};
 pub use state::State;
 pub use stats::TcpStats;
-#[allow(unused_imports, reason = "the rooms are being furnished")]
-pub(crate) use time_wait::{TimeWait, TimeWaitAnswer};
 
 #[cfg(test)]
 mod tests;

@@ -36,10 +36,8 @@ impl Connection {
         {
             return false;
         }
-        let una = self.send.una;
-        let newly = segment.ack.wrapping_sub(seq::wire(self.numbers.iss, una));
-        let ack = una.saturating_add(newly.into());
-        let is_outstanding = una < self.send.nxt;
+        let (ack, newly) = self.acknowledged(segment.ack);
+        let is_outstanding = self.send.una < self.send.nxt;
         // An acknowledgement without data that says nothing new may be a duplicate (RFC 5681 section
         // 2), which recovery counts.
         if ack > self.send.nxt
@@ -60,6 +58,14 @@ impl Connection {
             self.take_next(cx, next, segment.payload, segments);
         }
         true
+    }
+
+    /// What an ACK field acknowledges, and how much of it is new; an old one lies beyond SND.NXT by that.
+    #[inline]
+    fn acknowledged(&self, field: u32) -> (u64, u32) {
+        let una = self.send.una;
+        let newly = field.wrapping_sub(seq::wire(self.numbers.iss, una));
+        (una.saturating_add(newly.into()), newly)
     }
 
     /// The timestamps of a segment at `next`, the number awaited. False when it is the long way that has to
@@ -96,10 +102,8 @@ impl Connection {
         {
             return false;
         }
-        let una = self.send.una;
-        let newly = segment.ack.wrapping_sub(seq::wire(self.numbers.iss, una));
-        let ack = una.saturating_add(newly.into());
-        let is_outstanding = una < self.send.nxt;
+        let (ack, newly) = self.acknowledged(segment.ack);
+        let is_outstanding = self.send.una < self.send.nxt;
         if ack > self.send.nxt
             || (is_outstanding && !self.recovery.is_plain_or_first())
             // A duplicate, perhaps; in SYN-RECEIVED no acknowledgement of ours.
@@ -158,6 +162,7 @@ impl Connection {
             self.kick = true;
         }
     }
+
     /// Everything below `ack` is acknowledged, and nothing else is said; see
     /// [`is_plain`](super::recovery::Recovery::is_plain).
     #[inline]

@@ -56,15 +56,21 @@ impl End {
     /// Ready once the connection is over, with the reason.
     pub(super) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<TcpError> {
         self.call(|state, _| {
-            if let Some(cause) = state.engine.tcp_close_cause(self.key) {
-                return Poll::Ready(TcpError::Closed(cause));
-            }
-            if state.over.is_some() || state.engine.tcp_state(self.key).is_none() {
-                return Poll::Ready(unknown(state));
+            if let Some(why) = self.why_over(state) {
+                return Poll::Ready(why);
             }
             state.wait_closed(self.key, cx);
             Poll::Pending
         })
+    }
+
+    /// Why the connection is over; `None` while it is not.
+    fn why_over(&self, state: &State) -> Option<TcpError> {
+        if let Some(cause) = state.engine.tcp_close_cause(self.key) {
+            return Some(TcpError::Closed(cause));
+        }
+        let is_gone = state.over.is_some() || state.engine.tcp_state(self.key).is_none();
+        is_gone.then(|| unknown(state))
     }
 
     pub(super) fn poll_read_chunk(
@@ -120,17 +126,11 @@ impl End {
             if remaining > 0 {
                 return Poll::Ready(Ok(remaining));
             }
-            let cause = state.engine.tcp_close_cause(self.key);
-            let is_known = state.engine.tcp_state(self.key).is_some();
-            let error = match cause {
-                Some(cause) => TcpError::Closed(cause),
-                None if !is_known || state.over.is_some() => unknown(state),
-                None => {
-                    state.wait_urgent(self.key, cx);
-                    return Poll::Pending;
-                }
-            };
-            Poll::Ready(Err(error.into()))
+            if let Some(why) = self.why_over(state) {
+                return Poll::Ready(Err(why.into()));
+            }
+            state.wait_urgent(self.key, cx);
+            Poll::Pending
         })
     }
 

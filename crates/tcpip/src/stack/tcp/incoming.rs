@@ -1,20 +1,18 @@
 //! Attempts at deferring listeners, which hear nothing before the application has decided.
 
-use std::net::IpAddr;
-
 use weir_core::slab::Key;
 
 use super::segments::Arrival;
 use super::{Owner, Tcp, path};
-use crate::ip::{Complaint, DEFAULT_HOP_LIMIT, Ecn};
+use crate::ip::{Complaint, DEFAULT_HOP_LIMIT, Ecn, Plain};
 use crate::limits::CONNECTION_COST;
 use crate::stack::demux::Target;
 use crate::stack::host::Host;
 use crate::stack::{Event, Gone, IncomingKey, ListenerKey, Refusal, TcpKey};
 use crate::tcp::connection::{Connection, Making};
 use crate::tcp::interface::{FastOpenReply, Received, Tuple};
+use crate::wire::protocol;
 use crate::wire::tcp::{Flags, Header, Options, Segment};
-use crate::wire::{ipv4, ipv6, protocol};
 
 /// A SYN that waits, without its data: the client sends that again (T22).
 #[derive(Debug)]
@@ -43,7 +41,7 @@ impl Incoming {
     /// The SYN as a packet, for an ICMP error to quote: as much of it as tells the client's host which
     /// connection is meant and that its SYN was seen (RFC 792, RFC 5927 section 4.1). What options and
     /// how many hops it had is not known any more.
-    fn packet(&self) -> Option<Vec<u8>> {
+    fn packet(&self) -> Vec<u8> {
         let (src, dst) = (self.tuple.remote, self.tuple.local);
         let header = Header {
             src_port: src.port(),
@@ -55,35 +53,17 @@ impl Incoming {
             urgent: 0,
             options: Options::default(),
         };
+        let head = Plain {
+            ends: (src.ip(), dst.ip()),
+            protocol: protocol::TCP,
+            dscp_ecn: 0,
+            hop_limit: DEFAULT_HOP_LIMIT,
+            transport_len: header.len(),
+        };
         let mut packet = Vec::new();
-        match (src.ip(), dst.ip()) {
-            (IpAddr::V4(src), IpAddr::V4(dst)) => ipv4::Header {
-                src,
-                dst,
-                protocol: protocol::TCP,
-                ttl: DEFAULT_HOP_LIMIT,
-                dscp_ecn: 0,
-                id: 0,
-                dont_fragment: true,
-                more_fragments: false,
-                fragment_offset: 0,
-                total_len: 0,
-            }
-            .write(header.len(), &mut packet),
-            (IpAddr::V6(src), IpAddr::V6(dst)) => ipv6::Header {
-                src,
-                dst,
-                next_header: protocol::TCP,
-                hop_limit: DEFAULT_HOP_LIMIT,
-                traffic_class: 0,
-                flow_label: 0,
-                payload_len: 0,
-            }
-            .write(header.len(), &mut packet),
-            _ => return None,
-        }
+        head.write(&mut packet);
         header.write(&mut packet);
-        Some(packet)
+        packet
     }
 
     /// The SYN as if it came now.
@@ -245,8 +225,9 @@ impl Tcp {
         };
         // T149: errors have a rate; what is beyond it is refused by the shorter word.
         if let Some(complaint) = complaint
-            && let Some(packet) = incoming.packet()
-            && host.ip.try_complain(host.now, None, &packet, complaint)
+            && host
+                .ip
+                .try_complain(host.now, None, &incoming.packet(), complaint)
         {
             return Ok(());
         }

@@ -323,10 +323,7 @@ fn segments(packet: &ip::Received<'_>) -> u16 {
 #[inline]
 fn is_whole(host: &mut Host<'_>, packet: &ip::Received<'_>) -> bool {
     let bytes = packet.payload;
-    let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    let mut sum = checksum::pseudo(packet.src, packet.dst, protocol::TCP, len);
-    sum.add_bytes(bytes);
-    if !sum.is_valid() {
+    if !checksum::is_valid_transport(packet.src, packet.dst, protocol::TCP, bytes) {
         let counters = host.counters();
         counters.in_csum_errors = counters.in_csum_errors.saturating_add(1);
         counters.in_errs = counters.in_errs.saturating_add(1);

@@ -78,13 +78,12 @@ impl Recovery {
         let mut rtt = None;
         let mut latest_rtt = None;
         if passed.first_sent_at != Instant::MAX {
-            let since = |sent_at: Instant| now.as_nanos().saturating_sub(sent_at.as_nanos());
-            let sample = since(passed.first_sent_at);
+            let sample = now.nanos_since(passed.first_sent_at);
             self.round.count(offset, self.flight.next);
             self.rtt.update_one_of_nanos(sample, self.round.samples());
             self.tlp.on_sample();
             self.backoff = 0;
-            let latest = since(passed.last_sent_at);
+            let latest = now.nanos_since(passed.last_sent_at);
             self.rack.on_passed(latest, &passed);
             rtt = Some(sample);
             latest_rtt = Some(Duration::from_nanos(latest));

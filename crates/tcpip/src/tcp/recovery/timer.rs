@@ -153,7 +153,7 @@ impl Recovery {
         self.pace_at.min(self.reorder_at).min(rto_at).min(probe_at)
     }
 
-    /// The same, and what for.
+    /// When [`on_timeout`](Recovery::on_timeout) is to be called, and what for.
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, RecoveryTimer)> {
         let (at, timer) = self.loss_timer();
         if self.pace_at != Instant::MAX && self.pace_at <= at {
